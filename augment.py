@@ -1,0 +1,289 @@
+"""Micro-reflective trajectories: the model rewrites some of its own wrong answers (TAPO.md, steps 2 and 3).
+
+    step 2, difficulty-aware candidate selection (DCS)   is_eligible, choose_pairs
+    step 3, construction                                 synthesis_prompt, construct, parse_reply
+
+A wrong rollout y- and a right one y+ of the same question go into a synthesis prompt; the current policy,
+through the same sampler, replies <analysis> ... </analysis><reconstruction> ... </reconstruction>. The
+text of the reconstruction is y_ref: y- word for word up to its first error, a diagnosis in plain words,
+the corrected reasoning. It is tokenised once, ended with the stop id, and becomes an answer to the *bare*
+question. Its reward comes from the checker, whatever the analysis claims.
+
+Departures and inferences: the wording of the prompts [inferred, the paper's are not public]; a reply that
+is only a copy of y+ is refused [inferred], since it holds neither a mistake nor a diagnosis.
+"""
+
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from checker import extract_answer, is_equal
+from data import Problem, Tokenizer, correct, spoil
+from rollout import Rollout
+
+Sampler = Callable[[list[list[int]]], list[Rollout]]  # prompts -> one reply each
+
+TAGS = ("<analysis>", "</analysis>", "<reconstruction>", "</reconstruction>")
+REFLECTION = re.compile(
+    r"\b(wait|hold on|on second thought|let(?:'s| me| us) (?:re-?(?:check|consider|think|examine)|double-?check)"
+    r"|(?:i|that|this) (?:made|was|is|contains) an? (?:mistake|error)|(?:is|was) (?:wrong|incorrect|not right))\b",
+    re.IGNORECASE,
+)
+
+SYNTHESIS = {
+    # for a checkpoint that follows instructions
+    "full": """Here is a problem, a wrong answer to it, and a right one.
+
+Problem:
+{question}
+
+Wrong answer:
+{wrong}
+
+Right answer:
+{right}
+
+First find the first critical error of the wrong answer, and describe it inside <analysis> and </analysis>. \
+Then write a new answer to the problem inside <reconstruction> and </reconstruction>: {how} Do not mention the \
+two answers above. End with the final answer in the same form as the right answer.
+
+Reply with exactly:
+<analysis>
+...
+</analysis>
+<reconstruction>
+...
+</reconstruction>""",
+    # for the tiny model, which knows the task from its cold start
+    "brief": "{question}{wrong}{right}\n{how}",
+}
+HOW = {
+    ("full", "prefix"): "copy the wrong answer word for word from its beginning up to and including that error; go on "
+    'with "Wait," and say in plain words what is wrong; then reason correctly to the end.',
+    ("full", "full"): "solve the problem anew, correctly, and avoid that error.",
+    ("brief", "prefix"): "Reflect:",
+    ("brief", "full"): "Rewrite:",
+}
+
+
+def is_reflective(text: str) -> bool:
+    """Whether an answer questions itself on the way. A list of phrases: the paper's test is not public."""
+    return REFLECTION.search(text) is not None
+
+
+# ---------------------------------------------------------------- step 2
+
+
+def is_eligible(rewards: Sequence[float], n_pos: int, n_neg: int) -> bool:
+    """DCS: at least n_pos right and n_neg wrong answers, the boundary of what the model can do."""
+    right = sum(reward > 0 for reward in rewards)
+    return right >= n_pos and len(rewards) - right >= n_neg
+
+
+@dataclass
+class Group:
+    """The K answers to one problem."""
+
+    problem: Problem
+    rollouts: list[Rollout]
+    texts: list[str]
+    rewards: list[float]
+
+
+@dataclass
+class Pair:
+    """A wrong answer y- and a right one y+ to the same question."""
+
+    question: int  # index into the step's groups
+    group: Group
+    wrong: int  # indices into the group
+    right: int
+
+    @property
+    def wrong_text(self) -> str:
+        return self.group.texts[self.wrong]
+
+    @property
+    def right_text(self) -> str:
+        return self.group.texts[self.right]
+
+
+def choose_pairs(groups: list[Group], n_pos: int, n_neg: int, m_max: int, rng: random.Random) -> list[Pair]:
+    """Up to m_max wrong answers of each eligible question, each with a right sibling drawn at random."""
+    pairs = []
+    for i, group in enumerate(groups):
+        if is_eligible(group.rewards, n_pos, n_neg):
+            right = [j for j, reward in enumerate(group.rewards) if reward > 0]
+            wrong = [j for j, reward in enumerate(group.rewards) if reward <= 0]
+            pairs += [Pair(i, group, j, rng.choice(right)) for j in rng.sample(wrong, min(m_max, len(wrong)))]
+    return pairs
+
+
+# ---------------------------------------------------------------- step 3
+
+
+@dataclass
+class Construction:
+    """What became of one pair. `refused` is "" for a trajectory, else the reason why there is none."""
+
+    question: int
+    wrong: str
+    right: str
+    reply: str = ""
+    refused: str = ""
+    analysis: str = ""
+    text: str = ""  # y_ref
+    token_ids: list[int] = field(default_factory=list)  # y_ref as it is trained on, stop id included
+    reward: float = 0.0
+    reply_tokens: int = 0  # generated, whether of use or not
+    prefix: int = 0  # tokens that y_ref has in common with y- from the start
+    left_at: float = 0.0  # prefix / tokens of y-: where it left the wrong answer
+    prefix_share: float = 0.0  # prefix / tokens of y_ref
+    diagnosis: bool = False  # a phrase of reflection comes after the prefix
+    copied_share: float = 0.0  # of the rest, the share of tokens that is y+'s own ending
+
+
+def synthesis_prompt(question: str, wrong: str, right: str, style: str, mode: str) -> str:
+    """The request for (x, y-, y+). style "full" or "brief"; mode "prefix", or "full": no wrong prefix."""
+    if style == "brief":  # every line says whose it is: a small model need not remember it over many lines
+        wrong, right = (
+            "".join(f"\n{name}:{line}" for line in text.split("\n"))
+            for name, text in (("wrong", wrong), ("right", right))
+        )
+    return SYNTHESIS[style].format(question=question, wrong=wrong, right=right, how=HOW[style, mode])
+
+
+def format_reply(analysis: str, reconstruction: str) -> str:
+    """A reply as it should look; the cold start teaches it."""
+    return f"<analysis>{analysis}</analysis>\n<reconstruction>{reconstruction}</reconstruction>"
+
+
+def parse_reply(reply: str) -> tuple[str, str, str]:
+    """(analysis, reconstruction, "") or ("", "", reason). Each tag stands once, in order, around a text."""
+    for tag in TAGS:
+        if reply.count(tag) != 1:
+            return "", "", f"{'no' if tag not in reply else 'repeated'} {tag}"
+    a, b, c, d = (reply.index(tag) for tag in TAGS)
+    if not a < b < c < d:
+        return "", "", "tags out of order"
+    analysis, text = reply[a + len(TAGS[0]) : b].strip(), reply[c + len(TAGS[2]) : d].strip()
+    if not analysis or not text:
+        return "", "", "empty analysis" if not analysis else "empty reconstruction"
+    if re.search(r"</?\s*(analysis|reconstruction)\b", text, re.IGNORECASE):
+        return "", "", "leaked tag"  # a tag in another spelling must not be trained into answers
+    return analysis, text, ""
+
+
+def common_prefix(a: Sequence[Any], b: Sequence[Any]) -> int:
+    """How many items a and b share from the start."""
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def construct(
+    pairs: list[Pair],
+    sampler: Sampler,
+    tokenizer: Tokenizer,
+    *,
+    style: str,
+    mode: str,
+    strict: bool,
+    max_tokens: int,
+    context: int,
+) -> list[Construction]:
+    """Let the policy rewrite the wrong answer of each pair; returns one Construction a pair, in order.
+
+    max_tokens bounds y_ref with its stop id, as it bounds rollouts; context is the model's. A pair whose
+    synthesis prompt leaves no room for a reply is refused without being sampled.
+    """
+    requests = [synthesis_prompt(p.group.problem.question, p.wrong_text, p.right_text, style, mode) for p in pairs]
+    prompts = [tokenizer.prompt(request) for request in requests]
+    fits = [len(prompt) + 2 * len(TAGS) < context for prompt in prompts]
+    replies = iter(sampler([prompt for prompt, fit in zip(prompts, fits, strict=True) if fit]))
+    return [
+        judge(p, next(replies) if fit else None, tokenizer, mode, strict, max_tokens)
+        for p, fit in zip(pairs, fits, strict=True)
+    ]
+
+
+def judge(
+    pair: Pair, reply: Rollout | None, tokenizer: Tokenizer, mode: str, strict: bool, max_tokens: int
+) -> Construction:
+    """Refuse the reply with a reason, or tokenise its reconstruction, verify and measure it."""
+    made = Construction(pair.question, pair.wrong_text, pair.right_text)
+    if reply is None:
+        made.refused = "no room for a reply"
+        return made
+    made.reply, made.reply_tokens = tokenizer.decode(reply.token_ids), len(reply.token_ids)
+    made.analysis, made.text, made.refused = parse_reply(made.reply)
+    ids = tokenizer.encode(made.text)
+    if reply.finish != "stop":
+        made.refused = "truncated"
+    elif not made.refused and mode == "prefix" and made.text == made.right.strip():
+        made.refused = "copy of the right answer"
+    elif not made.refused and len(ids) + 1 > max_tokens:
+        made.refused = "too long"
+    if made.refused:
+        return made
+    made.token_ids = [*ids, tokenizer.eos_id]  # without its end the policy would learn never to stop
+    made.reward = float(is_equal(pair.group.problem.answer, extract_answer(made.text, strict)))
+    wrong, right = (
+        [i for i in pair.group.rollouts[j].token_ids if i not in tokenizer.stop_ids] for j in (pair.wrong, pair.right)
+    )
+    made.prefix = common_prefix(ids, wrong)
+    made.left_at, made.prefix_share = made.prefix / max(len(wrong), 1), made.prefix / len(ids)
+    rest = ids[made.prefix :]
+    made.diagnosis = is_reflective(tokenizer.decode(rest))
+    made.copied_share = common_prefix(rest[::-1], right[::-1]) / max(len(rest), 1)
+    return made
+
+
+def format_parts(made: Construction) -> str:
+    """A trajectory with its parts named, to be looked at: wrong prefix, diagnosis, correction."""
+    at = common_prefix(made.text, made.wrong)
+    diagnosis, _, correction = made.text[at:].lstrip().partition("\n")
+    parts = {"wrong prefix": made.text[:at].rstrip(), "diagnosis": diagnosis, "correction": correction}
+    return "\n".join(
+        f"  {name if i == 0 else '':>12} | {line}"
+        for name, text in parts.items()
+        for i, line in enumerate(text.split("\n"))
+    )
+
+
+def construction_metrics(made: list[Construction]) -> dict[str, Any]:
+    """The step's numbers on construction (TAPO.md, weak points). Shares are of pairs, then of trajectories."""
+    kept = [m for m in made if not m.refused]
+
+    def mean(values: list[float]) -> float | None:
+        return sum(values) / len(values) if values else None
+
+    return {
+        "pairs": len(made),
+        "parse_share": mean([float(not m.refused) for m in made]),
+        "refused": dict(Counter(m.refused for m in made if m.refused)),
+        "ref_reward": mean([m.reward for m in kept]),
+        "prefix_share": mean([m.prefix_share for m in kept]),
+        "left_at": mean([m.left_at for m in kept]),
+        "diagnosis_share": mean([float(m.diagnosis) for m in kept]),
+        "copied_share": mean([m.copied_share for m in kept]),
+    }
+
+
+# ---------------------------------------------------------------- examples for the tiny model's cold start
+
+
+def builtin_examples(problems: Iterator[Problem], mix: list[float], style: str, mode: str) -> Iterator[tuple[str, str]]:
+    """Endless (request, answer) texts; mix holds the shares of solving, reflecting and constructing."""
+    for i, problem in enumerate(problems):
+        rng, solution = random.Random(i), problem.solution or ""
+        kind = rng.choices(("solve", "reflect", "construct"), mix)[0]
+        wrong = spoil(problem, rng)
+        wrong_line, right_line, reflective = correct(problem, wrong)
+        if kind == "construct":
+            request = synthesis_prompt(problem.question, wrong, solution, style, mode)
+            reconstruction = reflective if mode == "prefix" else solution
+            yield request, format_reply(f"{wrong_line} should be {right_line}.", reconstruction)
+        else:
+            yield problem.question, solution if kind == "solve" else reflective

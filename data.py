@@ -1,0 +1,344 @@
+"""Problems, and how they become prompts.
+
+Problems come from GSM8K (by name, or its files), from any JSON-lines file with a question and an answer,
+or from the built-in generator: endless word problems of a few steps, with worked lines, that a model of
+under a million weights learns in minutes without a network. The tokenizer wraps a checkpoint's own
+tokenizer.json and chat template; the tiny model gets a BPE of its own, trained here.
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import sys
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jinja2.sandbox
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from model import InputError, read_json, resolve_folder, write_text
+
+GSM8K = "https://raw.githubusercontent.com/openai/grade-school-math/master/grade_school_math/data/{split}.jsonl"
+CACHE = Path(os.environ.get("NANOTAPO_CACHE", "~/.cache/nanotapo")).expanduser()
+
+
+@dataclass(frozen=True)
+class Problem:
+    question: str
+    answer: str
+    solution: str | None = None  # worked lines; only the cold start reads them
+
+
+# ---------------------------------------------------------------- reading
+
+
+def load_problems(name: str, split: str, count: int | None = None, seed: int = 0) -> list[Problem]:
+    """Problems of a JSON-lines file, of "gsm8k" or of "builtin"; split is "train" or "test".
+
+    A file has one split, itself. count takes the first ones; "builtin" is endless and makes 1,000 without
+    it. Raises InputError that names the file and the line.
+    """
+    if name == "builtin":
+        return list(islice(builtin_problems(split, seed), 1000 if count is None else count))
+    path = download_gsm8k(split) if name == "gsm8k" else Path(name)
+    if not path.is_file():
+        raise InputError(f"{name}: no such problem file; expected a JSON-lines file, 'gsm8k' or 'builtin'")
+    problems = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                problems.append(read_problem(line, f"{path}, line {number}"))
+    if not problems:
+        raise InputError(f"{path}: expected problems, found an empty file")
+    return problems[:count]
+
+
+def read_problem(line: str, where: str) -> Problem:
+    """One JSON line with "question" (or "problem") and "answer"; GSM8K's worked answers are taken apart."""
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{where}: not valid JSON ({error})") from None
+    if not isinstance(record, dict):
+        raise InputError(f"{where}: expected a JSON object, found {type(record).__name__}")
+
+    def text(field: str, value: Any) -> str:
+        value = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+        if not isinstance(value, str) or not value.strip():
+            raise InputError(f"{where}: expected a text in {field!r}, found {value!r}")
+        return value.strip()
+
+    question = text("question", record.get("question", record.get("problem")))
+    answer, solution = text("answer", record.get("answer")), record.get("solution")
+    if "####" in answer:  # GSM8K: worked lines with <<16-3=13>> marks for a calculator, then the answer
+        solution = re.sub(r"<<[^>]*>>", "", answer).strip()
+        answer = solution.rsplit("####", 1)[1].strip()
+        if not answer:
+            raise InputError(f"{where}: expected an answer after '####', found nothing")
+    return Problem(question, answer, solution if isinstance(solution, str) else None)
+
+
+def download_gsm8k(split: str) -> Path:
+    """The split's file from GSM8K's public repository, fetched once into NANOTAPO_CACHE."""
+    path = CACHE / f"gsm8k_{split}.jsonl"
+    if not path.is_file():
+        url = GSM8K.format(split=split)
+        try:
+            with urllib.request.urlopen(url, timeout=60) as reply:
+                text = reply.read().decode("utf-8")
+        except OSError as error:
+            raise InputError(f"gsm8k: {url} could not be fetched ({error}); give a local file instead") from None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    return path
+
+
+# ---------------------------------------------------------------- the built-in problems
+
+PEOPLE = {
+    "Ava": "She",
+    "Ben": "He",
+    "Cleo": "She",
+    "Dan": "He",
+    "Emma": "She",
+    "Finn": "He",
+    "Gia": "She",
+    "Hugo": "He",
+}
+THINGS = ["apples", "books", "cards", "coins", "eggs", "marbles", "pencils", "shells", "stamps", "stickers"]
+STARTS = ["{name} has {n} {things}.", "{name} counts {n} {things} in a box.", "In the morning {name} has {n} {things}."]
+EVENTS = {
+    "+": ["{friend} gives {name} {n} more.", "{she} finds {n} more.", "{she} buys {n} more {things}."],
+    "-": ["{she} gives {n} to {friend}.", "{she} loses {n} of them.", "{she} sells {n} {things}."],
+    "*": ["{she} trades until there are {n} times as many.", "A week later {name} has {n} times as many {things}."],
+    "/": ["{she} sorts them into {n} equal piles and keeps one pile.", "{name} keeps one of {n} equal shares."],
+}
+ENDS = ["How many {things} does {name} have now?", "How many {things} are left with {name}?"]
+LINE = re.compile(r"(\d+)([-+*/])(\d+)=(\d+)")
+
+
+def apply(a: int, op: str, b: int) -> int:
+    return {"+": a + b, "-": a - b, "*": a * b, "/": a // b}[op]
+
+
+def builtin_problem(rng: random.Random, steps: tuple[int, int] = (2, 4), limit: int = 100) -> Problem:
+    """One problem of steps[0] to steps[1] operations, every value in 1 .. limit - 1.
+
+    The worked lines are a chain: each starts with the last one's result, as in "12+7=19", "19-5=14".
+    """
+    name, friend = rng.sample(list(PEOPLE), 2)
+    words = {"name": name, "friend": friend, "things": rng.choice(THINGS), "she": PEOPLE[name]}
+    value = rng.randrange(2, limit)
+    sentences, lines = [rng.choice(STARTS).format(n=value, **words)], []
+    for _ in range(rng.randint(*steps)):
+        options = [
+            ("+", 1, min(20, limit - 1 - value)),
+            ("-", 1, min(20, value - 1)),
+            ("*", 2, min(5, (limit - 1) // value)),
+        ]
+        options = [option for option in options if option[1] <= option[2]]
+        options += [("/", n, n) for n in range(2, 6) if value % n == 0][:1]
+        op, low, high = rng.choice(options)
+        n = rng.randint(low, high)
+        sentences.append(rng.choice(EVENTS[op]).format(n=n, **words))
+        lines.append(f"{value}{op}{n}={apply(value, op, n)}")
+        value = apply(value, op, n)
+    question = " ".join([*sentences, rng.choice(ENDS).format(**words)])
+    return Problem(question, str(value), "\n".join([*lines, f"#### {value}"]))
+
+
+def builtin_problems(split: str, seed: int) -> Iterator[Problem]:
+    """Endless problems without repeats. A question's checksum decides its split, so that whatever the
+    seeds are, no problem of one split is ever in the other."""
+    rng, seen = random.Random(f"{split} {seed}"), set()
+    while True:
+        problem = builtin_problem(rng)
+        checksum = zlib.crc32(problem.question.encode())
+        if (checksum % 10 == 0) == (split == "test") and problem.question not in seen:
+            seen.add(problem.question)
+            yield problem
+
+
+def spoil(problem: Problem, rng: random.Random) -> str:
+    """A wrong answer to a built-in problem: one line has a slip, a wrong operation or a wrong operand, and
+    the lines after it go on from the wrong value, as a model's would."""
+    *steps, _ = (problem.solution or "").split("\n")
+    parts = [LINE.fullmatch(step).groups() for step in steps]  # type: ignore[union-attr]
+    while True:
+        bad, value, lines = rng.randrange(len(parts)), int(parts[0][0]), []
+        for i, (_, op, n, _) in enumerate(parts):
+            slip = 0
+            if i == bad:
+                kind = rng.randrange(4)
+                op = rng.choice("+-*/") if kind == 0 else op
+                n = rng.choice(parts)[2] if kind == 1 else n
+                slip = rng.choice((-10, -2, -1, 1, 2, 10)) if kind > 1 else 0
+            result = apply(value, op, int(n)) + slip
+            lines.append(f"{value}{op}{n}={result}")
+            value = result
+        if value != int(problem.answer) and all(LINE.fullmatch(line) for line in lines):  # nothing below 0
+            return "\n".join([*lines, f"#### {value}"])
+
+
+def correct(problem: Problem, wrong: str) -> tuple[str, str, str]:
+    """(first wrong line, right line, reflective answer) for a wrong answer to a built-in problem.
+
+    The generator writes one solution a problem, so the first line that differs is the first error.
+    """
+    right_lines, wrong_lines = (problem.solution or "").split("\n"), wrong.split("\n")
+    pairs = enumerate(zip(wrong_lines, right_lines, strict=False))
+    at = next((i for i, (a, b) in pairs if a != b), min(len(wrong_lines), len(right_lines)) - 1)
+    diagnosis = f"Wait, {wrong_lines[at]} is wrong."
+    return wrong_lines[at], right_lines[at], "\n".join([*wrong_lines[: at + 1], diagnosis, *right_lines[at:]])
+
+
+# ---------------------------------------------------------------- tokens
+
+# A checkpoint with a chat template is asked in words; one without has only ever seen this layout.
+INSTRUCTION = "{question}\n\nReason step by step, and put your final answer within \\boxed{{}}."
+PLAIN = "{text}\nAnswer:\n"
+
+
+class Tokenizer:
+    """A checkpoint's tokenizer: text <-> ids, prompts, and the ids that end an answer."""
+
+    def __init__(
+        self, inner: tokenizers.Tokenizer, files: dict[str, str], chat_template: str | None, eos: str, **names
+    ):
+        self.inner, self.files, self.chat_template = inner, files, chat_template
+        self.names: dict[str, Any] = {"eos_token": eos, **names}  # what a chat template may mention
+        self.eos_id = int(inner.token_to_id(eos) or 0)
+        self.stop_ids = [self.eos_id]
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str], vocab_size: int) -> "Tokenizer":
+        """Read a Hugging Face folder's tokenizer for a model of vocab_size; raises InputError."""
+        folder = resolve_folder(name)
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise InputError(f"{folder}: no tokenizer.json, expected a Hugging Face folder with a fast tokenizer")
+        try:
+            inner = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises nothing narrower
+            raise InputError(f"{path}: not readable as a tokenizer ({error})") from None
+        largest = max(inner.get_vocab(with_added_tokens=True).values(), default=-1)
+        if largest >= vocab_size:
+            raise InputError(f"{path}: expected ids below the model's vocab_size {vocab_size}, found {largest}")
+        settings, stops = {}, []
+        for file in ("generation_config.json", "config.json", "tokenizer_config.json"):
+            settings = read_json(folder / file) if (folder / file).is_file() else {}
+            ids = settings.get("eos_token_id")
+            stops += ids if isinstance(ids, list) else [] if ids is None else [ids]
+        template = settings.get("chat_template")
+        if (folder / "chat_template.jinja").is_file():
+            template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
+        if isinstance(template, list):  # several named templates
+            template = {t["name"]: t["template"] for t in template}.get("default")
+        names = {k: v["content"] if isinstance(v, dict) else v for k, v in settings.items() if k.endswith("_token")}
+        eos = names.pop("eos_token", None) or (inner.id_to_token(stops[0]) if stops else None)
+        if eos is None or inner.token_to_id(eos) is None:
+            raise InputError(f"{folder}: expected an eos_token that the tokenizer knows, found {eos!r}")
+        kept = ("tokenizer.json", "tokenizer_config.json", "generation_config.json", "chat_template.jinja")
+        files = {f: (folder / f).read_text(encoding="utf-8") for f in kept if (folder / f).is_file()}
+        tokenizer = cls(inner, files, template, eos, **names)
+        tokenizer.stop_ids = sorted({tokenizer.eos_id, *stops})  # Llama 3 and Qwen stop at any of several
+        return tokenizer
+
+    @classmethod
+    def train(cls, texts: list[str], whole: Sequence[str], vocab_size: int = 508) -> "Tokenizer":
+        """A byte-level BPE of these texts, digits one by one, for a model that starts from nothing."""
+        inner = tokenizers.Tokenizer(models.BPE())
+        inner.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
+        inner.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=["<|end|>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        inner.train_from_iterator(texts, trainer)
+        inner.add_tokens(list(whole))
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|end|>"}
+        files = {"tokenizer.json": inner.to_str(), "tokenizer_config.json": json.dumps(settings)}
+        return cls(inner, files, None, "<|end|>")
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer's files as they were read."""
+        for name, text in self.files.items():
+            write_text(folder / name, text)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of an answer's text. A special token spelled out in it stays text: only we end an answer."""
+        self.inner.encode_special_tokens = True
+        return self.inner.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: list[int]) -> str:
+        return self.inner.decode(ids, skip_special_tokens=True)
+
+    def prompt(self, text: str) -> list[int]:
+        """Ids of a request: the chat template with `text` as the user's message, or the plain layout."""
+        self.inner.encode_special_tokens = False
+        if self.chat_template is None:
+            return self.inner.encode(PLAIN.format(text=text)).ids  # with a BOS where the checkpoint has one
+        messages = [{"role": "user", "content": text}]
+        rendered = render(self.chat_template, messages=messages, add_generation_prompt=True, **self.names)
+        return self.inner.encode(rendered, add_special_tokens=False).ids
+
+    def check_prompts(self, problems: list[Problem], context: int, where: str) -> None:
+        """Raises InputError for a question that leaves no room to answer: better now than in mid-run."""
+        around = len(self.question_prompt(""))
+        for problem in problems:
+            if len(problem.question.encode()) + around >= context:  # a text has no more tokens than bytes
+                found = len(self.question_prompt(problem.question))
+                if found >= context:
+                    start = problem.question[:40]
+                    raise InputError(f"{where}: {start!r}...: expected a prompt below {context} tokens, found {found}")
+
+    def question_prompt(self, question: str) -> list[int]:
+        """The bare question, as rollouts see it and as every trajectory is trained on."""
+        return self.prompt(question if self.chat_template is None else INSTRUCTION.format(question=question))
+
+
+def render(template: str, **values: Any) -> str:
+    """A chat template's text. Templates come from strangers: jinja2's sandbox, whitespace as transformers."""
+
+    def raise_exception(message: str) -> NoReturn:
+        raise jinja2.TemplateError(message)
+
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.globals["raise_exception"] = raise_exception
+    try:
+        return environment.from_string(template).render(**values)
+    except jinja2.TemplateError as error:
+        raise InputError(f"chat template: it does not render one user message ({error})") from None
+
+
+# ---------------------------------------------------------------- command lines
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, without a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{self.prog}: {message} (--help lists the flags)")
+
+
+def run_main(main: Callable[[], None]) -> None:
+    """Run a command; an InputError is one line on stderr and exit code 2."""
+    try:
+        main()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,221 @@
+"""Measure a model on a problem file: pass@1, pass@k, maj@k, and how the answers were reached.
+
+    python eval.py MODEL --data gsm8k --samples 8 --out answers.json
+
+Inference is ordinary single-pass generation, no reflection prompt (TAPO.md). Every answer falls into a
+2x2 table, direct or reflective x right or wrong, and both of the paper's rates come from it [inferred: the
+reading under which all its published figures add up]:
+
+    DSR, direct solution rate       = right without a reflection / right
+    ERR, effective reflection rate  = right with a reflection / with a reflection
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from augment import is_reflective
+from checker import extract_answer, is_equal
+from data import ArgumentParser, Problem, Tokenizer, load_problems, run_main
+from model import Transformer, write_text
+from rollout import sample
+
+
+@dataclass
+class Answer:
+    """One graded answer."""
+
+    text: str
+    extracted: str | None
+    right: bool
+    reflective: bool
+    tokens: int
+    finish: str
+
+
+def pass_at_k(n: int, right: int, k: int) -> float:
+    """Chance that k of n answers, `right` of them right, hold a right one: 1 - C(n-right, k) / C(n, k).
+
+    Unbiased, unlike 1 - (1 - right/n)^k. Source: Codex, eq. 1.
+    """
+    if not 0 < k <= n:
+        raise ValueError(f"pass@k: expected 1 <= k <= n = {n}, found {k}")
+    return 1.0 - math.comb(n - right, k) / math.comb(n, k)
+
+
+def majority_is_right(answers: list[Answer], gold: str) -> float:
+    """1 where the most frequent extracted answer is right; answers that are tied share the vote."""
+    votes: list[tuple[str, int]] = []
+    for text in (a.extracted for a in answers if a.extracted is not None):
+        same = next((i for i, (other, _) in enumerate(votes) if other == text or is_equal(other, text)), None)
+        if same is None:
+            votes.append((text, 1))
+        else:
+            votes[same] = (votes[same][0], votes[same][1] + 1)
+    most = max((count for _, count in votes), default=0)
+    best = [text for text, count in votes if count == most]
+    return sum(is_equal(gold, text) for text in best) / len(best) if best else 0.0
+
+
+def standard_error(per_question: list[float]) -> float | None:
+    """Of the mean over questions (answers to one question are not independent); None for one question."""
+    n = len(per_question)
+    if n < 2:
+        return None
+    mean = sum(per_question) / n
+    return math.sqrt(sum((x - mean) ** 2 for x in per_question) / (n - 1) / n)
+
+
+def summarize(problems: list[Problem], answers: list[list[Answer]]) -> dict[str, Any]:
+    """All measures of answers[i][j] to problems[i], with the same number of answers each. No share of
+    nothing is made up: DSR without right answers and ERR without reflections are None."""
+    flat = [a for group in answers for a in group]
+    n, k = len(flat), len(answers[0])
+    rates = [sum(a.right for a in group) / k for group in answers]
+    ks = sorted({2**i for i in range(k.bit_length()) if 2**i <= k} | {k})
+    table = {
+        f"{how}_{what}": sum(a.reflective == (how == "reflective") and a.right == (what == "right") for a in flat)
+        for how in ("direct", "reflective")
+        for what in ("right", "wrong")
+    }
+    right = table["direct_right"] + table["reflective_right"]
+    reflective = table["reflective_right"] + table["reflective_wrong"]
+    return {
+        "questions": len(problems),
+        "samples": k,
+        "pass@1": sum(rates) / len(rates),
+        "standard_error": standard_error(rates),
+        **{
+            f"pass@{i}": sum(pass_at_k(k, sum(a.right for a in g), i) for g in answers) / len(answers)
+            for i in ks
+            if i > 1
+        },
+        f"maj@{k}": sum(majority_is_right(g, p.answer) for g, p in zip(answers, problems, strict=True)) / len(answers),
+        **table,
+        "DSR": table["direct_right"] / right if right else None,
+        "ERR": table["reflective_right"] / reflective if reflective else None,
+        "reflective_share": reflective / n,
+        "no_answer_share": sum(a.extracted is None for a in flat) / n,
+        "truncated_share": sum(a.finish == "length" for a in flat) / n,
+        "mean_tokens": sum(a.tokens for a in flat) / n,
+    }
+
+
+def evaluate(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    problems: list[Problem],
+    *,
+    samples: int = 1,
+    temperature: float = 0.0,
+    max_new_tokens: int = 512,
+    seed: int = 0,
+    max_rows: int = 256,
+    strict: bool = True,
+) -> tuple[dict[str, Any], list[list[Answer]]]:
+    """Answer every problem `samples` times; returns (summary, answers[i][j])."""
+    rollouts = sample(
+        model,
+        [tokenizer.question_prompt(p.question) for p in problems],
+        samples,
+        stop_ids=tokenizer.stop_ids,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        max_rows=max_rows,
+    )
+
+    def grade(problem: Problem, token_ids: list[int], finish: str) -> Answer:
+        text = tokenizer.decode(token_ids)
+        found = extract_answer(text, strict)
+        right = is_equal(problem.answer, found)
+        return Answer(text, found, right, is_reflective(text), len(token_ids), finish)
+
+    answers = [
+        [grade(problem, r.token_ids, r.finish) for r in group]
+        for problem, group in zip(problems, rollouts, strict=True)
+    ]
+    return summarize(problems, answers), answers
+
+
+def percent(value: float | None) -> str:
+    return "none" if value is None else f"{100 * value:.1f}%"
+
+
+def format_table(columns: dict[str, dict[str, Any]]) -> str:
+    """Summaries side by side as a Markdown table, one column each."""
+    rows: dict[str, Callable[[dict[str, Any]], str]] = {}
+    first = next(iter(columns.values()))
+    rows["accuracy (standard error)"] = lambda s: (
+        percent(s["pass@1"]) + ("" if s["standard_error"] is None else f" ({100 * s['standard_error']:.1f})")
+    )
+    for name in (key for key in first if key.startswith(("pass@", "maj@")) and key not in ("pass@1", "maj@1")):
+        rows[name] = lambda s, name=name: percent(s[name])  # type: ignore[misc]
+    rows["DSR: right answers without a reflection"] = lambda s: percent(s["DSR"])
+    rows["ERR: reflections that end right"] = lambda s: percent(s["ERR"])
+    for how in ("direct", "reflective"):
+        rows[f"{how}: right / wrong"] = lambda s, how=how: f"{s[f'{how}_right']} / {s[f'{how}_wrong']}"  # type: ignore[misc]
+    rows["without an answer"] = lambda s: percent(s["no_answer_share"])
+    rows["truncated"] = lambda s: percent(s["truncated_share"])
+    rows["mean length (tokens)"] = lambda s: f"{s['mean_tokens']:.1f}"
+    cells = [["", *columns], *([name, *(row(s) for s in columns.values())] for name, row in rows.items())]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
+    lines = [
+        "| "
+        + " | ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+        + " |"
+        for line in cells
+    ]
+    lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", help="a Hugging Face folder or a hub name")
+    parser.add_argument("--data", required=True, help="a JSON-lines file, 'gsm8k' or 'builtin' (their test splits)")
+    parser.add_argument("--samples", type=int, default=1, help="answers a question")
+    parser.add_argument("--limit", type=int, help="only the first problems")
+    parser.add_argument("--temperature", type=float, help="default: 0 (greedy) for one sample, 1 for several")
+    parser.add_argument("--max-new-tokens", type=int, default=512)
+    parser.add_argument("--max-rows", type=int, default=256, help="answers in work at once")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--lenient", action="store_true", help="take the last number where no answer is marked")
+    parser.add_argument("--out", type=Path, help="write the summary and every answer to this JSON file")
+    args = parser.parse_args()
+    if args.limit is not None and args.limit < 1:
+        parser.error(f"--limit: expected 1 or more, found {args.limit}")
+    problems = load_problems(args.data, "test", args.limit)
+    model = Transformer.from_pretrained(args.model)
+    tokenizer = Tokenizer.from_pretrained(args.model, model.config.vocab_size)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    temperature = args.temperature if args.temperature is not None else float(args.samples > 1)
+    summary, answers = evaluate(
+        model,
+        tokenizer,
+        problems,
+        samples=args.samples,
+        temperature=temperature,
+        max_new_tokens=args.max_new_tokens,
+        seed=args.seed,
+        max_rows=args.max_rows,
+        strict=not args.lenient,
+    )
+    print(f"{args.model} on {args.data}: {len(problems)} questions x {args.samples}, temperature {temperature}\n")
+    print(format_table({"": summary}))
+    if args.out:
+        settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()} | {
+            "temperature": temperature
+        }
+        records = [asdict(p) | {"answers": [asdict(a) for a in g]} for p, g in zip(problems, answers, strict=True)]
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        write_text(args.out, json.dumps({"settings": settings, "summary": summary, "problems": records}, indent=1))
+
+
+if __name__ == "__main__":
+    run_main(main)

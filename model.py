@@ -1,0 +1,366 @@
+"""The transformer and its KV cache: Llama, Qwen2 and Qwen3 checkpoints in one plain decoder.
+
+A block is x + Attention(RMSNorm(x)), then x + SwiGLU(RMSNorm(x)). Attention is grouped-query with
+rotary positions (RoPE); Qwen2 adds a bias to q, k and v, Qwen3 a norm on every head's q and k. The
+modules carry the names of Hugging Face's tensors, so reading and writing a folder needs no table of
+names. Settings that are not built here are refused by name instead of being ignored.
+
+Letters in shapes: B rows, T tokens, C hidden width, H query heads, G key/value heads, D head width,
+S cache slots, L layers, V vocabulary.
+"""
+
+import json
+import math
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from huggingface_hub import snapshot_download
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
+ROPE_FIELDS: dict[str, list[str]] = {
+    "default": [],
+    "linear": ["factor"],
+    "llama3": ["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"],
+}
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong. The message is one line: what, where, expected, found."""
+
+
+@dataclass
+class ModelConfig:
+    """The architecture, field by field as in a Hugging Face config.json."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    max_position_embeddings: int
+    model_type: str = "llama"  # qwen2: bias on q, k, v; qwen3: norm on every head's q and k
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 10000.0
+    rope_scaling: dict[str, Any] | None = None  # rope_type "linear" or "llama3" and its numbers
+    tie_word_embeddings: bool = False
+    bos_token_id: int | None = None
+    eos_token_id: int | list[int] | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> "ModelConfig":
+        """Read config.json; raises InputError that names the file and the field."""
+        raw = read_json(path)
+        implemented: dict[str, list[Any]] = {
+            "model_type": list(ARCHITECTURES),
+            "architectures": [None, [ARCHITECTURES.get(str(raw.get("model_type")))]],
+            "hidden_act": [None, "silu"],
+            **{name: [None, False] for name in ("attention_bias", "mlp_bias", "use_sliding_window")},
+            "layer_types": [None, ["full_attention"] * len(raw.get("layer_types") or [])],
+            "partial_rotary_factor": [None, 1.0],
+            "quantization_config": [None],
+        }
+        for field, values in implemented.items():
+            if raw.get(field) not in values:
+                expected = " or ".join(repr(value) if value is not None else "nothing" for value in values)
+                raise InputError(f"{path}: {field} = {raw.get(field)!r}, expected {expected}")
+
+        # transformers 5 writes rope_parameters, 4 wrote rope_theta beside rope_scaling
+        rope = dict(raw.get("rope_parameters") or raw.get("rope_scaling") or {})
+        theta = rope.pop("rope_theta", raw.get("rope_theta", 10000.0))
+        kind = rope["rope_type"] = rope.get("rope_type") or rope.pop("type", None) or "default"
+        if kind not in ROPE_FIELDS or any(rope.get(field) is None for field in ROPE_FIELDS[kind]):
+            built = "; ".join(f"{kind} with {', '.join(need)}" for kind, need in ROPE_FIELDS.items() if need)
+            raise InputError(f"{path}: rope_scaling = {rope}, expected none, {built}")
+
+        known = {field: raw[field] for field in cls.__dataclass_fields__ if raw.get(field) is not None}
+        known |= {"rope_theta": theta, "rope_scaling": None if kind == "default" else rope}
+        known.setdefault("num_key_value_heads", known.get("num_attention_heads"))
+        if "head_dim" not in known and {"hidden_size", "num_attention_heads"} <= known.keys():
+            known["head_dim"] = known["hidden_size"] // known["num_attention_heads"]
+        for field in list(cls.__dataclass_fields__)[:8]:  # the sizes
+            if not isinstance(known.get(field), int) or known[field] < 1:
+                raise InputError(f"{path}: {field} = {known.get(field)!r}, expected a whole number above 0")
+        return cls(**known)
+
+    def write(self, path: Path) -> None:
+        """Write a config.json that transformers reads."""
+        fields = {"architectures": [ARCHITECTURES[self.model_type]], "hidden_act": "silu", **asdict(self)}
+        write_text(path, json.dumps(fields | {"torch_dtype": "float32"}, indent=2) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; raises InputError when it is missing or not one."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path.parent}: no {path.name}, expected a Hugging Face model folder") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not readable as JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write under a temporary name, then rename: a reader never sees half a file."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def resolve_folder(name: str | os.PathLike[str]) -> Path:
+    """The local folder of a checkpoint: `name` itself, or a download of that hub repository."""
+    folder = Path(name)
+    if folder.is_dir():
+        return folder
+    if folder.is_file() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)) or str(name).startswith("."):
+        raise InputError(f"{name}: expected a Hugging Face model folder or a hub name such as Qwen/Qwen3-0.6B")
+    try:
+        return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors", "*.jinja"]))
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{name}: no such folder, and the hub did not give it ({reason})") from None
+
+
+def rope_frequencies(config: ModelConfig) -> Tensor:
+    """Radians per position of each rotated pair, (D/2,), with linear or llama3 scaling applied.
+
+    Source: RoFormer section 3.2; llama3 scaling as in Meta's Llama 3.1 (long waves are slowed down by
+    `factor`, short ones kept, those between are blended).
+    """
+    pairs = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
+    frequency = 1.0 / config.rope_theta**pairs  # (D/2,)
+    scaling = config.rope_scaling
+    if scaling is None:
+        return frequency
+    slowed = frequency / scaling["factor"]
+    if scaling["rope_type"] == "linear":
+        return slowed
+    low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
+    turns = scaling["original_max_position_embeddings"] * frequency / (2 * math.pi)  # over the old context
+    keep = ((turns - low) / (high - low)).clamp(0, 1)
+    return (1 - keep) * slowed + keep * frequency
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn each pair (x[i], x[i + D/2]) of x (B, heads, T, D); cos, sin (B or 1, 1, T, D/2)."""
+    a, b = x.float().chunk(2, dim=-1)
+    return torch.cat((a * cos - b * sin, b * cos + a * sin), dim=-1).to(x.dtype)
+
+
+class KVCache:
+    """Keys and values of every layer, preallocated: (L, B, G, S, D) each.
+
+    Slot j of a row holds its token number j, so slot and position are one number and rows of different
+    lengths need no padding. What lies in slots at or above lengths[b] is never read.
+    """
+
+    def __init__(self, config: ModelConfig, rows: int, slots: int, device: torch.device, dtype: torch.dtype):
+        shape = (config.num_hidden_layers, rows, config.num_key_value_heads, slots, config.head_dim)
+        self.k = torch.zeros(shape, device=device, dtype=dtype)
+        self.v = torch.zeros(shape, device=device, dtype=dtype)
+        self.lengths = torch.zeros(rows, dtype=torch.long, device=device)  # filled slots of each row
+        self.rows = 0  # rows in use are the first ones
+        self.longest = 0  # an upper bound of lengths, known without asking the device
+
+    def write(self, layer: int, positions: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Store k, v (B, G, T, D) at positions (B, T); return all slots that can matter, (B, G, S', D)."""
+        row = torch.arange(self.rows, device=k.device)[:, None]  # (B, 1)
+        self.k[layer][row, :, positions] = k.transpose(1, 2).to(self.k.dtype)
+        self.v[layer][row, :, positions] = v.transpose(1, 2).to(self.v.dtype)
+        return self.k[layer, : self.rows, :, : self.longest], self.v[layer, : self.rows, :, : self.longest]
+
+    def append(self, other: "KVCache", n: int) -> None:
+        """Add n copies of every row of `other` behind the rows in use: one prefill, n samples."""
+        new, slots = slice(self.rows, self.rows + other.rows * n), other.longest
+        self.k[:, new, :, :slots] = other.k[:, : other.rows, :, :slots].repeat_interleave(n, dim=1)
+        self.v[:, new, :, :slots] = other.v[:, : other.rows, :, :slots].repeat_interleave(n, dim=1)
+        self.lengths[new] = other.lengths[: other.rows].repeat_interleave(n)
+        self.rows, self.longest = new.stop, max(self.longest, slots)
+
+    def move(self, source: Tensor, target: Tensor, rows: int) -> None:
+        """Copy rows `source` over rows `target` and keep the first `rows` rows."""
+        self.k[:, target], self.v[:, target] = self.k[:, source], self.v[:, source]
+        self.lengths[target] = self.lengths[source]
+        self.rows = rows
+        self.longest = int(self.lengths[:rows].max()) if rows else 0
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width: int, eps: float):
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x.float(), x.shape[-1:], self.weight, self.eps).to(x.dtype)
+
+
+class Where(NamedTuple):
+    """Where a batch of tokens stands: what every block has to know beside the hidden states."""
+
+    cos: Tensor  # (B or 1, 1, T, D/2), of RoPE's angles
+    sin: Tensor
+    positions: Tensor  # (B or 1, T)
+    cache: KVCache | None
+    mask: Tensor | None  # (B, 1, T, S') slots to see; None: the keys are the same T tokens, causal
+
+
+class Attention(nn.Module):
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.width, bias = config.head_dim, config.model_type == "qwen2"
+        q, kv = config.num_attention_heads * self.width, config.num_key_value_heads * self.width
+        self.q_proj = nn.Linear(config.hidden_size, q, bias=bias)
+        self.k_proj = nn.Linear(config.hidden_size, kv, bias=bias)
+        self.v_proj = nn.Linear(config.hidden_size, kv, bias=bias)
+        self.o_proj = nn.Linear(q, config.hidden_size, bias=False)
+        if config.model_type == "qwen3":
+            self.q_norm = RMSNorm(self.width, config.rms_norm_eps)
+            self.k_norm = RMSNorm(self.width, config.rms_norm_eps)
+        self.qk_norm = config.model_type == "qwen3"
+
+    def forward(self, x: Tensor, where: Where, layer: int) -> Tensor:
+        B, T, _ = x.shape
+        q = self.q_proj(x).view(B, T, -1, self.width)  # (B, T, H, D)
+        k = self.k_proj(x).view(B, T, -1, self.width)  # (B, T, G, D)
+        v = self.v_proj(x).view(B, T, -1, self.width).transpose(1, 2)  # (B, G, T, D)
+        if self.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = rotate(q.transpose(1, 2), where.cos, where.sin), rotate(k.transpose(1, 2), where.cos, where.sin)
+        if where.cache is not None:
+            stored = where.cache.write(layer, where.positions, k, v)
+            if where.mask is not None:
+                k, v = stored[0].to(q.dtype), stored[1].to(q.dtype)  # (B, G, S', D)
+        # is_causal is for equal queries and keys: 1 query and 5 keys would see key 0 alone (pytorch #108108)
+        causal = where.mask is None
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=where.mask, is_causal=causal, enable_gqa=True)
+        return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))
+
+
+class SwiGLU(nn.Module):
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nn.Module):
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.self_attn, self.mlp = Attention(config), SwiGLU(config)
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, x: Tensor, where: Where, layer: int) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), where, layer)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Decoder(nn.Module):
+    """The part that Hugging Face's tensor names put under "model."."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Block(config) for _ in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+
+class Transformer(nn.Module):
+    """Decoder-only language model. `Transformer(config)` has random weights, `from_pretrained` a folder's."""
+
+    inv_freq: Tensor
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.model = Decoder(config)
+        if not config.tie_word_embeddings:
+            self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.register_buffer("inv_freq", rope_frequencies(config), persistent=False)
+        for name, parameter in self.named_parameters():  # GPT-2's recipe
+            if parameter.dim() == 2:
+                residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+                nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * config.num_hidden_layers) if residual else 0.02)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.norm.weight.device
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits (B, T, V) of the next token at every position of ids (B, T); pad on the right."""
+        return self.logits(self.hidden(ids))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., C) -> (..., V)"""
+        return F.linear(hidden, (self.model.embed_tokens if self.config.tie_word_embeddings else self.lm_head).weight)
+
+    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Last hidden states (B, T, C). With a cache, ids follow on each row's first lengths[b] tokens;
+        their keys and values are written there, and the caller then sets cache.lengths."""
+        T = ids.shape[1]
+        positions, mask = torch.arange(T, device=ids.device)[None], None  # (1, T)
+        if cache is not None:
+            fresh = cache.longest == 0
+            positions = positions + cache.lengths[: cache.rows, None]  # (B, T)
+            cache.longest += T
+            if not fresh:
+                slots = torch.arange(cache.longest, device=ids.device)
+                mask = (slots <= positions[..., None])[:, None]  # (B, 1, T, S')
+        angles = (positions[..., None] * self.inv_freq)[:, None]  # (B or 1, 1, T, D/2)
+        where = Where(angles.cos(), angles.sin(), positions, cache, mask)
+        x = self.model.embed_tokens(ids)  # (B, T, C)
+        for layer, block in enumerate(self.model.layers):
+            x = block(x, where, layer)
+        return self.model.norm(x)
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str]) -> "Transformer":
+        """Read a Hugging Face folder (or hub name) into float32; raises InputError."""
+        folder = resolve_folder(name)
+        config = ModelConfig.read(folder / "config.json")
+        files = [folder / "model.safetensors"]
+        if not files[0].is_file():
+            index = folder / "model.safetensors.index.json"
+            files = [folder / file for file in sorted(set(read_json(index).get("weight_map", {}).values()))]
+        state: dict[str, Tensor] = {}
+        for file in files:
+            try:
+                state.update(load_file(file))
+            except Exception as error:  # safetensors has no public class for a damaged file
+                raise InputError(f"{file}: not readable as safetensors ({error})") from None
+        if config.tie_word_embeddings:
+            state.pop("lm_head.weight", None)
+        with torch.device("meta"):
+            model = cls(config)
+        expected = model.state_dict()
+        for key in sorted(expected.keys() | state.keys()):
+            want, found = (list(d[key].shape) if key in d else "nothing" for d in (expected, state))
+            if want != found:
+                raise InputError(f"{folder}: tensor {key}: expected {want}, found {found}")
+        # float32 master weights: in bfloat16 an update of 1e-6 is rounded away (nanochat #808)
+        model.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
+        model.inv_freq = rope_frequencies(config)
+        return model
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write config.json and model.safetensors (float32), readable by transformers."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
+        save_file(state, folder / "model.safetensors.tmp", metadata={"format": "pt"})
+        os.replace(folder / "model.safetensors.tmp", folder / "model.safetensors")
+        self.config.write(folder / "config.json")

@@ -1,0 +1,254 @@
+"""The sampler: prompts in, token ids with their log-probs out, through the model's own KV cache.
+
+Prompts of different lengths share one batch without padding between their tokens (see model.KVCache).
+Each prompt is prefilled once and its cache copied to its n samples; a row that ends leaves the batch,
+and waiting prompts take its place, so the cost is the sum of the lengths and not rows x longest.
+
+The log-prob kept with a token is under the distribution it was drawn from: after temperature, top-k and
+top-p. Training uses temperature 1 and no truncation, so that it is the policy's own (TAPO.md, step 1).
+Every answer has its own row of uniform numbers, made from the seed before the start: which prompts share
+a batch, or how many rows fit in it, does not change what is drawn.
+
+Letters in shapes: R rows in use, P prompts, N prompts x n answers, V vocabulary.
+"""
+
+import sys
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model import InputError, KVCache, Transformer
+
+PREFILL_TOKENS = 16384  # tokens, padding included, that go through the model at once
+
+
+@dataclass
+class Rollout:
+    """One sampled answer. token_ids holds the stop id that ended it, with its log-prob, if one did."""
+
+    prompt_ids: list[int]
+    token_ids: list[int]
+    logprobs: list[float]  # nats, one per token id
+    finish: str  # "stop": ended by a stop id; "length": out of room
+
+
+@dataclass
+class Trajectory:
+    """What is trained on: an answer to a prompt, whoever made it."""
+
+    prompt_ids: list[int]
+    token_ids: list[int]  # stop id included
+    reward: float = 1.0
+    group: int = 0  # the question
+    kind: str = "sampled"  # or "constructed"
+    logprobs: list[float] | None = None  # the sampler's, for sampled ones
+    prefix: int = 0  # tokens of the wrong prefix, for constructed ones
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.token_ids)
+
+
+def collate(rows: list[Trajectory], device: torch.device) -> tuple[Tensor, Tensor]:
+    """(ids, mask), both (B, T), padded on the right; mask is 1 on the answer's tokens, its stop id included.
+
+    The mask is made from lengths: a pad id that equals the stop id hides nothing (nanochat #810).
+    """
+    width = max(map(len, rows))
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros(len(rows), width)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row.prompt_ids + row.token_ids)
+        mask[i, len(row.prompt_ids) : len(row)] = 1
+    return ids.to(device), mask.to(device)
+
+
+def micro_batches(rows: list[Trajectory], budget: int) -> list[list[int]]:
+    """Indices of rows in batches of at most `budget` tokens, padding included, alike in length."""
+    batches: list[list[int]] = []
+    for i in sorted(range(len(rows)), key=lambda i: -len(rows[i])):
+        if not batches or (len(batches[-1]) + 1) * len(rows[batches[-1][0]]) > budget:
+            batches.append([])
+        batches[-1].append(i)
+    return batches
+
+
+def sampling_logprobs(logits: Tensor, temperature: float, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+    """Log-probs (R, V) of the distribution that is sampled; temperature 0 is all mass on the best token.
+
+    Order as in transformers: temperature, then the top_k best tokens (0: all), then the smallest set of
+    best tokens that holds at least top_p of the mass; what is left is normalised again.
+    """
+    logits = logits.float()
+    if temperature == 0:
+        best = logits.argmax(dim=-1, keepdim=True)
+        return torch.full_like(logits, -torch.inf).scatter(-1, best, 0.0)
+    logits = logits / temperature
+    if 0 < top_k < logits.shape[-1]:
+        worst_kept = logits.topk(top_k, dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < worst_kept, -torch.inf)
+    if top_p < 1.0:
+        ordered, order = logits.sort(dim=-1, descending=True)
+        mass = ordered.softmax(dim=-1)
+        drop = mass.cumsum(dim=-1) - mass >= top_p  # mass of the better tokens is enough already
+        logits = logits.masked_fill(drop.scatter(-1, order, drop), -torch.inf)
+    return logits.log_softmax(dim=-1)
+
+
+def draw(logprobs: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens (R,) and their log-probs (R,), by inverse CDF of logprobs (R, V) at uniform (R,) in [0, 1).
+
+    In float64: over a vocabulary of 150k a float32 sum could end below the number it is compared with.
+    """
+    cdf = logprobs.double().exp().cumsum(dim=-1)  # (R, V)
+    # the first token whose sum is above the target: its own probability cannot be 0
+    token = torch.searchsorted(cdf, (uniform * cdf[:, -1])[:, None], right=True)  # (R, 1)
+    token = token.clamp(max=logprobs.shape[-1] - 1)
+    return token[:, 0], logprobs.gather(-1, token)[:, 0]
+
+
+@torch.no_grad()
+def sample(
+    model: Transformer,
+    prompts: list[list[int]],
+    n: int = 1,
+    *,
+    stop_ids: tuple[int, ...] | list[int],
+    max_new_tokens: int = 256,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    seed: int = 0,
+    max_rows: int = 256,
+) -> list[list[Rollout]]:
+    """n answers for each prompt: result[i][j] answers prompts[i].
+
+    max_new_tokens counts the stop id; the model's context can end a row sooner. max_rows answers are in
+    work at once. Raises InputError for an empty prompt or one that leaves no room in the context.
+    """
+    context, device = model.config.max_position_embeddings, model.device
+    for i, prompt in enumerate(prompts):
+        if not 0 < len(prompt) < context:
+            raise InputError(
+                f"prompt {i}: expected 1 to {context - 1} tokens (the context is {context}), found {len(prompt)}"
+            )
+    if n < 1 or max_new_tokens < 1 or max_rows < 1 or temperature < 0 or not 0 < top_p <= 1 or top_k < 0:
+        raise InputError(
+            f"sampling: expected n, max_new_tokens, max_rows >= 1, temperature, top_k >= 0 and 0 < top_p <= 1, found "
+            f"n={n}, {max_new_tokens=}, {max_rows=}, {temperature=}, {top_k=}, {top_p=}"
+        )
+    if not prompts:
+        return []
+
+    N = len(prompts) * n
+    generator = torch.Generator().manual_seed(seed)
+    uniform = torch.rand(N, max_new_tokens, generator=generator, dtype=torch.float64).to(device)
+    tokens = torch.zeros(N, max_new_tokens, dtype=torch.long, device=device)
+    logprobs = torch.zeros(N, max_new_tokens, device=device)
+    lengths = torch.zeros(N, dtype=torch.long, device=device)  # tokens drawn so far
+    stopped = torch.zeros(N, dtype=torch.bool, device=device)
+    stops = torch.tensor(list(stop_ids), dtype=torch.long, device=device)
+    sizes = torch.tensor([len(p) for p in prompts], device=device).repeat_interleave(n)
+    room = (context - sizes).clamp(max=max_new_tokens)  # (N,) tokens each answer may have
+
+    def step(answer: Tensor, hidden: Tensor) -> None:
+        """Draw one token for each of the answers (R,) from hidden (R, C)."""
+        distribution = sampling_logprobs(model.logits(hidden), temperature, top_k, top_p)
+        at = lengths[answer]
+        tokens[answer, at], logprobs[answer, at] = draw(distribution, uniform[answer, at])
+        lengths[answer] += 1
+        stopped[answer] = torch.isin(tokens[answer, at], stops)
+
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        max_rows = min(max(max_rows // n, 1), len(prompts)) * n  # whole prompts only
+        cache = KVCache(model.config, max_rows, int((sizes + room).max()), device, dtype)
+        waiting = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # the longest go first
+        active = torch.zeros(0, dtype=torch.long, device=device)  # (R,) the answer that each row writes
+        while waiting or len(active):
+            # prefill in bulk, when a quarter of the rows is free
+            while waiting and max_rows - len(active) >= (max(max_rows // 4, n) if len(active) else n):
+                width = len(prompts[waiting[-1]])
+                count = max(1, min((max_rows - len(active)) // n, PREFILL_TOKENS // width, len(waiting)))
+                chosen = [waiting.pop() for _ in range(count)]
+                hidden = prefill(model, [prompts[i] for i in chosen], cache, n)
+                new = (torch.tensor(chosen, device=device)[:, None] * n + torch.arange(n, device=device)).flatten()
+                step(new, hidden)
+                active = torch.cat((active, new))
+            active = retire(active, stopped[active] | (lengths[active] >= room[active]), cache)
+            if len(active):
+                last = tokens[active, lengths[active] - 1]
+                hidden = model.hidden(last[:, None], cache)[:, 0]
+                cache.lengths[: len(active)] += 1
+                step(active, hidden)
+
+    def answer(i: int) -> Rollout:
+        size = all_lengths[i]
+        finish = "stop" if all_stopped[i] else "length"
+        return Rollout(prompts[i // n], all_tokens[i][:size], all_logprobs[i][:size], finish)
+
+    all_tokens, all_logprobs = tokens.tolist(), logprobs.tolist()
+    all_lengths, all_stopped = lengths.tolist(), stopped.tolist()
+    return [[answer(i * n + j) for j in range(n)] for i in range(len(prompts))]
+
+
+def prefill(model: Transformer, prompts: list[list[int]], cache: KVCache, n: int) -> Tensor:
+    """Run the prompts once, append each n times to the cache; returns the last hidden states, (P x n, C)."""
+    sizes = torch.tensor([len(p) for p in prompts], device=model.device)
+    ids, _ = collate([Trajectory(prompt, []) for prompt in prompts], model.device)  # (P, T)
+    fresh = KVCache(model.config, len(prompts), ids.shape[1], model.device, cache.k.dtype)
+    fresh.rows = len(prompts)
+    hidden = model.hidden(ids, fresh)  # (P, T, C)
+    fresh.lengths[:] = sizes
+    cache.append(fresh, n)
+    return hidden[torch.arange(len(prompts), device=model.device), sizes - 1].repeat_interleave(n, dim=0)
+
+
+def retire(active: Tensor, done: Tensor, cache: KVCache) -> Tensor:
+    """Drop the rows that are done (R,): the last rows that go on move into the gaps."""
+    rows = int((~done).sum())
+    if rows == len(active):
+        return active
+    gaps = done[:rows].nonzero()[:, 0]
+    movers = (~done[rows:]).nonzero()[:, 0] + rows
+    active[gaps] = active[movers]
+    cache.move(movers, gaps, rows)
+    return active[:rows]
+
+
+def main() -> None:
+    from data import ArgumentParser, Tokenizer  # the tokenizer belongs to the prompts, one file further on
+
+    parser = ArgumentParser(description="Sample answers of a model to one question.")
+    parser.add_argument("model", help="a Hugging Face folder or a hub name")
+    parser.add_argument("question")
+    parser.add_argument("--samples", type=int, default=1, help="answers to draw")
+    parser.add_argument("--max-new-tokens", type=int, default=512)
+    parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the best token each time")
+    parser.add_argument("--top-k", type=int, default=0, help="0: all tokens")
+    parser.add_argument("--top-p", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    model = Transformer.from_pretrained(args.model)
+    tokenizer = Tokenizer.from_pretrained(args.model, model.config.vocab_size)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    answers = sample(
+        model,
+        [tokenizer.question_prompt(args.question)],
+        args.samples,
+        stop_ids=tokenizer.stop_ids,
+        max_new_tokens=args.max_new_tokens,
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        seed=args.seed,
+    )[0]
+    for rollout in answers:
+        print(tokenizer.decode(rollout.token_ids))
+        print(f"[{len(rollout.token_ids)} tokens, finish: {rollout.finish}]", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    from data import run_main
+
+    run_main(main)

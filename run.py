@@ -1,0 +1,319 @@
+"""A run: its settings, its folder, and what the cold start and the RL loop both do with a model.
+
+A run's folder holds config.json (the settings), metrics.jsonl, samples.jsonl (every construction) and
+checkpoints/step-N: Hugging Face folders with the optimizer beside the weights; step 0 is the policy that RL
+starts from. Every random draw is seeded by (seed, purpose, step), so nothing but the step has to be saved.
+"""
+
+import argparse
+import json
+import random
+import re
+import shutil
+import time
+import zlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from augment import TAGS, Construction, Group, Pair, builtin_examples, choose_pairs, construct
+from checker import extract_answer, is_equal
+from data import PLAIN, ArgumentParser, Problem, Tokenizer, builtin_problems, load_problems
+from eval import evaluate
+from model import InputError, ModelConfig, Transformer, read_json, write_text
+from rollout import Rollout, sample
+
+
+def setting(default: Any, text: str, choices: str = "") -> Any:
+    return field(default=default, metadata={"help": text, "choices": choices.split() or None})
+
+
+@dataclass
+class Config:
+    """Every setting, each a --flag. The defaults are the preset "tiny"."""
+
+    stage: str = setting("all", "cold start, RL, or both", "all coldstart rl")
+    algo: str = setting("tapo", "what RL trains with", "grpo tapo")
+    model: str = setting("", "start from this Hugging Face folder or hub name; empty: a new tiny model")
+    data: str = setting("builtin", "training problems: a JSON-lines file, 'gsm8k' or 'builtin'")
+    eval_data: str = setting("", "held-out problems; empty: the test split, or the end of a --data file")
+    out: str = setting("runs/tiny", "the run's folder")
+    resume: bool = setting(False, "go on from the last checkpoint in --out")
+    steps: int = setting(30, "RL steps")
+    seed: int = setting(0, "of everything drawn")
+    device: str = setting("auto", "where to run", "auto cpu cuda")
+    compile: bool = setting(False, "torch.compile the update (not measured on a GPU)")
+    # rollouts
+    questions: int = setting(32, "questions a step")
+    k: int = setting(8, "answers a question")
+    temperature: float = setting(1.0, "of sampling and scoring alike")
+    max_new_tokens: int = setting(128, "longest answer, its stop id included")
+    max_rows: int = setting(256, "answers sampled at once; lower it when the KV cache does not fit")
+    strict: bool = setting(True, "reward only marked answers; --no-strict also takes the last number")
+    # construction
+    n_pos: int = setting(2, "right answers that make a question eligible (DCS)")
+    n_neg: int = setting(4, "wrong answers that make a question eligible (DCS)")
+    m_max: int = setting(4, "wrong answers rewritten for an eligible question")
+    reconstruction: str = setting("prefix", "keep the wrong prefix, or answer anew", "prefix full")
+    synthesis: str = setting("brief", "wording of the synthesis prompt", "brief full")
+    max_reply_tokens: int = setting(224, "longest analysis + reconstruction")
+    # loss
+    lambda_: float = setting(1.0, "weight of the constructed trajectories' loss")
+    dae: bool = setting(True, "constructed trajectories have a group of their own (DAE)")
+    ots: bool = setting(True, "suppress out-of-distribution tokens of constructed trajectories (OTS)")
+    loss: str = setting("grpo", "normalisation: tokens then rows, all tokens, or a constant", "grpo dapo dr_grpo")
+    clip_low: float = setting(0.2, "the ratio is clipped below 1 - clip_low")
+    clip_high: float = setting(0.2, "the ratio is clipped above 1 + clip_high")
+    kl_coef: float = setting(0.0, "weight of the k3 KL to the starting policy")
+    kl_rows: int = setting(16, "answers a step on which that KL is measured; 0: keep no copy of the policy")
+    # updates
+    updates: int = setting(1, "updates made from one step's batch")
+    lr: float = setting(2e-4, "RL learning rate")
+    warmup: int = setting(5, "RL steps of linear warm-up")
+    grad_clip: float = setting(1.0, "largest gradient norm")
+    micro_tokens: int = setting(2048, "tokens of a micro-batch, padding included; lower it when memory is short")
+    # cold start
+    coldstart_updates: int = setting(1000, "supervised updates")
+    coldstart_batch: int = setting(16, "examples an update")
+    coldstart_lr: float = setting(4e-3, "peak learning rate, falling to a tenth")
+    coldstart_warmup: int = setting(50, "updates of linear warm-up")
+    coldstart_mix: str = setting("0.2,0.1,0.7", "shares of solving, reflective solving, construction")
+    coldstart_examples: int = setting(2000, "examples to collect from the model's own rollouts")
+    # looking
+    eval_problems: int = setting(500, "held-out problems of the table before and after")
+    show_every: int = setting(10, "steps between three whole samples printed")
+    save_every: int = setting(50, "steps between checkpoints")
+
+    def mix(self) -> list[float]:
+        return [float(share) for share in self.coldstart_mix.split(",")]
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {},
+    "gsm8k": dict(
+        model="Qwen/Qwen2.5-0.5B-Instruct", data="gsm8k", out="runs/gsm8k", steps=200, questions=32,
+        max_new_tokens=512, max_reply_tokens=1024, synthesis="full", lr=1e-6, micro_tokens=4096,
+        coldstart_updates=200, coldstart_lr=1e-5, eval_problems=200,
+    ),
+}  # fmt: skip
+TINY: dict[str, Any] = dict(hidden_size=128, intermediate_size=320, num_hidden_layers=4, num_attention_heads=4,
+            num_key_value_heads=4, head_dim=32, max_position_embeddings=1024, model_type="qwen3",
+            tie_word_embeddings=True)  # fmt: skip
+
+
+def parse_config(arguments: list[str] | None = None) -> Config:
+    """The preset, then the flags over it; raises InputError for what cannot be."""
+    parser = ArgumentParser(
+        description="Train with GRPO or TAPO: a cold start, then RL on verified answers.",
+        argument_default=None,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--preset", default="tiny", choices=list(PRESETS), help="a set of defaults (default: tiny)")
+    for f in fields(Config):
+        flag, default = "--" + f.name.rstrip("_").replace("_", "-"), f.default
+        shown = f"{f.metadata['help']} (default: {default!r})".replace("%", "%%")
+        if isinstance(default, bool):
+            parser.add_argument(flag, dest=f.name, action=argparse.BooleanOptionalAction, help=shown)
+        else:
+            parser.add_argument(flag, dest=f.name, type=type(default), choices=f.metadata["choices"], help=shown)
+    given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
+    config = Config(**{**PRESETS[given.pop("preset")], **given})
+    check_config(config)
+    return config
+
+
+def check_config(c: Config) -> None:
+    """Raises InputError for settings that cannot work, before anything is loaded or written."""
+
+    def expect(fine: bool, flags: str, expected: str, found: Any) -> None:
+        if not fine:
+            raise InputError(f"{flags}: expected {expected}, found {found}")
+
+    may_be_zero = {"seed", "lambda_", "kl_coef", "kl_rows", "warmup", "coldstart_warmup"}
+    for f in fields(c):
+        value, flag = getattr(c, f.name), "--" + f.name.rstrip("_").replace("_", "-")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            expect(value >= 0, flag, "0 or more", value)
+            expect(value > 0 or f.name in may_be_zero, flag, "more than 0", value)
+    expect(c.n_pos + c.n_neg <= c.k, "--n-pos, --n-neg", "n_pos + n_neg <= k", f"{c.n_pos} + {c.n_neg} with k = {c.k}")
+    expect(c.clip_low < 1, "--clip-low", "less than 1", c.clip_low)
+    shares = re.fullmatch(r"[\d.]+,[\d.]+,[\d.]+", c.coldstart_mix)
+    expect(bool(shares) and sum(c.mix()) > 0, "--coldstart-mix", "three shares such as 0.4,0.1,0.5", c.coldstart_mix)
+    expect(c.stage != "rl" or bool(c.model) or c.resume, "--stage rl", "--model, something to start from", "none")
+    expect(c.device != "cuda" or torch.cuda.is_available(), "--device cuda", "a CUDA device", "none")
+
+
+class Run:
+    """A model in training with its tokenizer, problems and folder, and what both stages do with them."""
+
+    def __init__(self, config: Config):
+        self.config, self.out = config, Path(config.out)
+        cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
+        self.device = torch.device("cuda" if cuda else "cpu")
+        self.problems, self.held_out = problem_sets(config)
+        self.resumed = newest_checkpoint(self.out) if config.resume else None
+        source = self.resumed or config.model
+        torch.manual_seed(self.seed("weights"))
+        if source:
+            self.model = Transformer.from_pretrained(source)
+            self.tokenizer = Tokenizer.from_pretrained(source, self.model.config.vocab_size)
+        else:
+            examples = builtin_examples(
+                builtin_problems("train", 0), [1, 1, 1], config.synthesis, config.reconstruction
+            )
+            self.tokenizer = Tokenizer.train([PLAIN.format(text=a) + b for a, b in islice(examples, 2000)], TAGS)
+            eos, size = self.tokenizer.eos_id, self.tokenizer.inner.get_vocab_size()
+            self.model = Transformer(ModelConfig(vocab_size=size, eos_token_id=eos, **TINY))
+        context = self.model.config.max_position_embeddings
+        self.tokenizer.check_prompts(self.problems + self.held_out, context, config.data)
+        self.model.to(self.device)
+        if config.compile:
+            self.model.compile(dynamic=True)
+        self.tokens_generated = 0
+        self.seconds: dict[str, float] = defaultdict(float)
+        if not self.resumed and (self.out / "metrics.jsonl").exists():
+            raise InputError(f"{self.out}: expected a new folder, found a run; choose another --out, or --resume it")
+        self.out.mkdir(parents=True, exist_ok=True)
+        write_text(self.out / "config.json", json.dumps(asdict(config), indent=2) + "\n")
+
+    def seed(self, *purpose: Any) -> int:
+        return zlib.crc32(repr((self.config.seed, *purpose)).encode())
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the seconds of a phase of the step."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] += time.perf_counter() - start
+
+    def autocast(self) -> torch.autocast:
+        """bfloat16 for compute on a GPU; parameters and optimizer state stay float32."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+
+    def sample(self, prompts: list[list[int]], n: int, max_new_tokens: int, seed: int) -> list[list[Rollout]]:
+        """As training needs it: at the temperature of scoring, from the whole distribution."""
+        c = self.config
+        rollouts = sample(
+            self.model, prompts, n, stop_ids=self.tokenizer.stop_ids, max_new_tokens=max_new_tokens,
+            temperature=c.temperature, seed=seed, max_rows=c.max_rows,
+        )  # fmt: skip
+        self.tokens_generated += sum(len(r.token_ids) for group in rollouts for r in group)
+        return rollouts
+
+    def answer(self, problems: list[Problem], *purpose: Any) -> list[Group]:
+        """K answers to each problem, with their rewards."""
+        c, prompts = self.config, [self.tokenizer.question_prompt(p.question) for p in problems]
+        groups = []
+        for problem, rollouts in zip(
+            problems, self.sample(prompts, c.k, c.max_new_tokens, self.seed(*purpose)), strict=True
+        ):
+            texts = [self.tokenizer.decode(r.token_ids) for r in rollouts]
+            rewards = [float(is_equal(problem.answer, extract_answer(text, c.strict))) for text in texts]
+            groups.append(Group(problem, rollouts, texts, rewards))
+        return groups
+
+    def rewrite(self, groups: list[Group], *purpose: Any) -> tuple[list[Pair], list[Construction]]:
+        """DCS and construction: pairs from the eligible questions, and what the policy made of each."""
+        c, seed = self.config, self.seed("construct", *purpose)
+        pairs = choose_pairs(groups, c.n_pos, c.n_neg, c.m_max, random.Random(seed))
+
+        def sampler(prompts: list[list[int]]) -> list[Rollout]:
+            return [rollouts[0] for rollouts in self.sample(prompts, 1, c.max_reply_tokens, seed)]
+
+        made = construct(
+            pairs, sampler, self.tokenizer, style=c.synthesis, mode=c.reconstruction, strict=c.strict,
+            max_tokens=c.max_new_tokens, context=self.model.config.max_position_embeddings,
+        )  # fmt: skip
+        return pairs, made
+
+    def optimizer(self, lr: float, leave_out: Sequence[torch.Tensor] = ()) -> torch.optim.Optimizer:
+        fused, out = self.device.type == "cuda", set(leave_out)
+        parameters = [p for p in self.model.parameters() if p not in out]
+        return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused)
+
+    def update(self, optimizers: list[torch.optim.Optimizer], lr: float) -> float:
+        """One update from the gathered gradients, clipped; returns their norm. Not finite: no update."""
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+            if norm.isfinite():
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return norm.item()
+
+    def log(self, file: str, *records: dict[str, Any]) -> None:
+        with (self.out / file).open("a", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(record) + "\n" for record in records)
+
+    def logged(self, file: str) -> list[dict[str, Any]]:
+        """The records of a log so far."""
+        path = self.out / file
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+    def look(self, step: int) -> dict[str, Any]:
+        """Measure the policy on the held-out problems as it is trained: sampled, one answer each."""
+        c = self.config
+        with self.phase("eval"):
+            summary, _ = evaluate(
+                self.model, self.tokenizer, self.held_out, temperature=c.temperature, strict=c.strict,
+                max_new_tokens=c.max_new_tokens, seed=self.seed("eval"), max_rows=c.max_rows,
+            )  # fmt: skip
+        self.log("metrics.jsonl", {"stage": "eval", "step": step, **summary})
+        return summary
+
+    def save(self, step: int, optimizer: torch.optim.Optimizer | None = None) -> Path:
+        """Write checkpoints/step-N, a Hugging Face folder and the optimizer; it appears when it is whole."""
+        folder = self.out / "checkpoints" / f"step-{step}"
+        temporary = folder.with_name(folder.name + ".tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        self.model.save_pretrained(temporary)
+        self.tokenizer.save(temporary)
+        names: dict[Any, str] = {p: name for name, p in self.model.named_parameters()}
+        adam = optimizer.state.items() if optimizer else ()
+        state = {f"{names[p]}:{key}": v.cpu().contiguous() for p, moments in adam for key, v in moments.items()}
+        save_file(state, temporary / "optimizer.safetensors")  # tensors only: no pickle is ever loaded
+        trainer = {"step": step, "tokens_generated": self.tokens_generated}
+        write_text(temporary / "trainer.json", json.dumps(trainer) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+        return folder
+
+    def restore(self, optimizer: torch.optim.Optimizer) -> int:
+        """Load the optimizer of the resumed checkpoint, drop what was logged after it; returns its step."""
+        assert self.resumed
+        trainer = read_json(self.resumed / "trainer.json")
+        self.tokens_generated, parameters = trainer["tokens_generated"], dict(self.model.named_parameters())
+        for name, tensor in load_file(self.resumed / "optimizer.safetensors").items():
+            parameter, key = name.split(":")
+            on = self.device if key != "step" or self.device.type == "cuda" else torch.device("cpu")
+            optimizer.state[parameters[parameter]][key] = tensor.to(on)
+        for file in ("metrics.jsonl", "samples.jsonl"):
+            kept = [r for r in self.logged(file) if r.get("stage") == "coldstart" or r["step"] <= trainer["step"]]
+            write_text(self.out / file, "".join(json.dumps(record) + "\n" for record in kept))
+        return trainer["step"]
+
+
+def newest_checkpoint(out: Path) -> Path:
+    found = sorted(out.glob("checkpoints/step-*[0-9]"), key=lambda path: int(path.name.split("-")[1]))
+    if not found:
+        raise InputError(f"--resume: expected a checkpoint under {out}, found none")
+    return found[-1]
+
+
+def problem_sets(c: Config) -> tuple[list[Problem], list[Problem]]:
+    """(training problems, held-out problems); a file without --eval-data gives its last ones away."""
+    problems = load_problems(c.data, "train", 20_000 if c.data == "builtin" else None, c.seed)
+    if c.eval_data or c.data in ("builtin", "gsm8k"):
+        return problems, load_problems(c.eval_data or c.data, "test", c.eval_problems)
+    cut = len(problems) - min(c.eval_problems, max(len(problems) // 5, 1))
+    if cut < 1:
+        raise InputError(f"{c.data}: expected 2 problems or more, one of them to be held out, found {len(problems)}")
+    return problems[:cut], problems[cut:]

@@ -1,0 +1,147 @@
+"""The TAPO loss: advantages, token weights and clipped surrogates. Tensors in, tensors out, torch only.
+
+    TAPO.md step 4, decoupled advantages (DAE)    group_advantages, decoupled_groups
+    TAPO.md step 5, token suppression (OTS)       ots_weights
+    TAPO.md step 6, clipped surrogate             decoupled_surrogate
+    TAPO.md step 6, L_GRPO + lambda L_ref         row_scales (normalisers and lambda), tapo_loss (the sum)
+
+Departures and inferences, each also where it is made:
+- The standard deviation is the sample's (n - 1), eps is 1e-4, as in TRL; TAPO.md leaves both open.
+- The normalisers are worked out once for the whole batch and become one factor per row, so a loss does
+  not depend on how the batch is cut into micro-batches.
+- L_GRPO and L_ref are each normalised over their own rows [inferred], so lambda weighs one mean against
+  another. The KL term is on sampled rows only: on constructed ones the estimate would not be of the KL.
+
+Letters in shapes: N trajectories of a batch, B rows of a micro-batch, T tokens, V vocabulary.
+"""
+
+import torch
+from torch import Tensor
+
+
+def token_logprobs(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Log-prob of each token given those before it, and the entropy of the distribution it came from.
+
+    logits: (B, T, V) of model(ids); ids: (B, T). Returns two (B, T) in nats, aligned with ids: entry t
+    belongs to token t. Entry 0 is 0, since nothing predicts the first token. This is the only place in the
+    project that shifts by one.
+    """
+    logp = (logits[:, :-1].float() / temperature).log_softmax(dim=-1)  # (B, T-1, V)
+    taken = logp.gather(-1, ids[:, 1:, None])[..., 0]  # (B, T-1)
+    entropy = -(logp.exp() * logp.clamp(min=torch.finfo(logp.dtype).min)).sum(dim=-1)  # (B, T-1)
+    first = taken.new_zeros(len(ids), 1)
+    return torch.cat((first, taken), dim=1), torch.cat((first, entropy), dim=1)
+
+
+def group_advantages(rewards: Tensor, groups: Tensor, scale: bool = True, eps: float = 1e-4) -> Tensor:
+    """(r - mean) / (std + eps) within each group.
+
+    rewards: (N,); groups: (N,) integers, equal for members of one group, in any order. Returns (N,).
+    A group whose rewards are all equal, or that has one member, gets exactly 0. scale=False leaves out the
+    division (Dr. GRPO). Source: DeepSeekMath (GRPO) section 4.1, TAPO.md step 4.
+    """
+    rewards = rewards.float()
+    same = groups[:, None] == groups[None, :]  # (N, N)
+    count = same.sum(dim=1)
+    mean = (same * rewards).sum(dim=1) / count  # (N,) of each member's group
+    advantages = rewards - mean
+    if scale:
+        variance = (same * (rewards - mean[:, None]) ** 2).sum(dim=1) / (count - 1).clamp(min=1)
+        advantages = advantages / (variance.sqrt() + eps)
+    # the mean of equal numbers can be off by a rounding that eps would blow up: compare the rewards themselves
+    mixed = (same & (rewards != rewards[:, None])).any(dim=1)
+    return torch.where(mixed, advantages, 0.0)
+
+
+def decoupled_groups(groups: Tensor, constructed: Tensor) -> Tensor:
+    """Group ids (N,) in which the constructed trajectories of a question are a group of their own (DAE).
+
+    groups: (N,) the question of each trajectory; constructed: (N,) bool. Constructed rewards then cannot
+    move the advantage of a sampled answer ("gradient contamination", TAPO.md step 4).
+    """
+    return groups * 2 + constructed.long()
+
+
+def ots_weights(logprobs: Tensor, entropies: Tensor, low: float = 0.01, high: float = 10.0) -> Tensor:
+    """w = clamp(exp(log p + H), low, high) for each token, without gradient [inferred]; any shape, in nats.
+
+    A token as likely as the policy's typical choice has w near 1, since E[log p] = -H; one that the policy
+    would hardly say has w near 0. Source: TAPO.md step 5.
+    """
+    return (logprobs.detach() + entropies.detach()).exp().clamp(low, high)
+
+
+def row_scales(lengths: Tensor, constructed: Tensor, kind: str, ref_coef: float, max_tokens: int) -> Tensor:
+    """The factor (N,) on each trajectory's token sum, so that the batch's sum is L_GRPO + ref_coef L_ref.
+
+    lengths: (N,) response tokens; constructed: (N,) bool. kind is the loss's normalisation:
+    "grpo":    mean over a row's tokens, then over rows (short answers weigh more per token)
+    "dapo":    mean over all tokens of the batch (every token weighs the same)
+    "dr_grpo": sum over tokens / (rows x max_tokens), a constant (no length bias)
+    """
+    lengths = lengths.float()
+    scales = torch.zeros_like(lengths)
+    for rows, factor in ((~constructed, 1.0), (constructed, ref_coef)):
+        count, tokens = rows.sum().clamp(min=1), (lengths * rows).sum().clamp(min=1)
+        if kind == "grpo":
+            each = 1 / (lengths.clamp(min=1) * count)
+        elif kind == "dapo":
+            each = (1 / tokens).expand_as(lengths)
+        elif kind == "dr_grpo":
+            each = (1 / (count * max_tokens)).expand_as(lengths)
+        else:
+            raise ValueError(f"loss normalisation: expected grpo, dapo or dr_grpo, found {kind!r}")
+        scales = torch.where(rows, factor * each, scales)
+    return scales
+
+
+def decoupled_surrogate(
+    logp: Tensor, old_logp: Tensor, advantage: Tensor, clip_low: float, clip_high: float
+) -> tuple[Tensor, Tensor]:
+    """Clipped policy-gradient loss of each token, and where the clip is active; both (B, T).
+
+    logp, old_logp: (B, T) log-probs of the taken tokens under pi_theta and pi_old, in nats; advantage: (B,)
+    one per trajectory, from its own group. Source: PPO eq. 7 per token, GRPO eq. 3; the two clips of DAPO.
+    """
+    ratio = torch.exp(logp - old_logp)  # (B, T), token by token: GRPO's ratio is not the sequence's
+    a = advantage[:, None]  # (B, 1)
+    # min() keeps the pessimistic branch for either sign of a; choosing by the ratio alone inverts it for a < 0
+    gain = torch.minimum(ratio * a, ratio.clamp(1 - clip_low, 1 + clip_high) * a)
+    return -gain, gain < ratio * a
+
+
+def k3_kl(logp: Tensor, ref_logp: Tensor) -> Tensor:
+    """Schulman's k3 estimate of KL(pi_theta || pi_ref) at each token, any shape, in nats, never negative.
+
+    Its mean over the policy's own samples is that KL. As a loss on such samples its gradient is that of
+    KL(pi_ref || pi_theta), as in GRPO eq. 4; log p - log p_ref as a loss would have none on average.
+    """
+    log_ratio = ref_logp - logp
+    return log_ratio.exp() - log_ratio - 1
+
+
+def tapo_loss(
+    logp: Tensor,
+    old_logp: Tensor,
+    advantage: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    clip_low: float = 0.2,
+    clip_high: float = 0.2,
+    kl_coef: float = 0.0,
+    ref_logp: Tensor | None = None,
+    constructed: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The loss of one micro-batch; summed over micro-batches it is L_GRPO + lambda L_ref of the batch.
+
+    logp, old_logp, ref_logp: (B, T) nats; mask: (B, T) 1 on response tokens, the stop id included;
+    weight: (B, T) OTS weights, 1 on sampled rows; advantage, scale (row_scales), constructed: (B,).
+    Returns (loss, clipped (B, T) bool within the mask). Masked entries may hold anything finite.
+    """
+    loss, clipped = decoupled_surrogate(logp, old_logp, advantage, clip_low, clip_high)
+    loss = loss * weight
+    if kl_coef and ref_logp is not None:
+        sampled = 1.0 if constructed is None else (~constructed).float()[:, None]
+        loss = loss + kl_coef * sampled * k3_kl(logp, ref_logp)
+    return (loss * mask * scale[:, None]).sum(), clipped & mask.bool()

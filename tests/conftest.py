@@ -1,0 +1,120 @@
+"""What several test files share: small random models, and one small model that has learned something."""
+
+import json
+import os
+import random
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from augment import TAGS, format_reply, synthesis_prompt
+from data import PLAIN, Tokenizer
+from model import ModelConfig, Transformer
+from rollout import Trajectory, collate
+from tapo_loss import token_logprobs
+
+SHARED = Path(__file__).parents[2] / "shared"  # development data beside the checkout; not part of the project
+SMOLLM2 = Path(os.environ.get("NANOTAPO_SMOLLM2", Path(__file__).parents[1] / "models" / "smollm2"))
+
+
+def pytest_configure() -> None:
+    os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+def shared(name: str) -> Path:
+    """A file of the development data; the test is skipped where it is absent."""
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"needs ../shared/{name}, which is not part of the project")
+    return path
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """SmolLM2-135M-Instruct as a Hugging Face folder."""
+    if not (SMOLLM2 / "config.json").is_file():
+        pytest.skip("needs SmolLM2-135M-Instruct in models/smollm2 or in $NANOTAPO_SMOLLM2")
+    return SMOLLM2
+
+
+def small_config(family: str = "llama", tied: bool = True, **changes) -> ModelConfig:
+    """Two layers, 4 query heads on 2 key/value heads, 97 tokens."""
+    sizes = {"vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64}
+    return ModelConfig(**{**sizes, **heads, "model_type": family, "tie_word_embeddings": tied, **changes})
+
+
+def small_model(*args, seed: int = 0, scale: float = 8.0, **changes) -> Transformer:
+    """Random weights, large enough that its distributions are far from uniform."""
+    torch.manual_seed(seed)
+    model = Transformer(small_config(*args, **changes))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() == 2:
+                parameter *= scale
+            else:
+                parameter += 0.1 * torch.randn_like(parameter)
+    return model
+
+
+@pytest.fixture
+def model() -> Transformer:
+    return small_model()
+
+
+QUESTIONS = [f"Say {n}." for n in range(1, 5)]
+
+
+@pytest.fixture(scope="session")
+def learned(tmp_path_factory) -> Path:
+    """A folder with a model that answers "Say 3." with a number from 1 to 4 at random, so that it is right in
+    a quarter to a half of the cases, and that answers synthesis prompts in the right format. It took 2 s to
+    train, and problems.jsonl beside it holds its problems: a real policy, small enough for tests of the loop.
+    """
+    rng = random.Random(0)
+
+    def example() -> tuple[str, str]:
+        n = rng.randint(1, 4)
+        wrong = rng.choice([i for i in range(1, 5) if i != n])
+        if rng.random() < 0.5:
+            return f"Say {n}.", f"#### {n if rng.random() < 0.3 else rng.randint(1, 4)}"
+        reply = format_reply("A slip.", f"#### {wrong}\nWait, that is wrong.\n#### {rng.choice([n, wrong])}")
+        return synthesis_prompt(f"Say {n}.", f"#### {wrong}", f"#### {n}", "brief", "prefix"), reply
+
+    tokenizer = Tokenizer.train([PLAIN.format(text=a) + b for a, b in (example() for _ in range(200))], TAGS)
+    size = tokenizer.inner.get_vocab_size()
+    torch.manual_seed(0)
+    config = small_config("qwen3", vocab_size=size, max_position_embeddings=256, eos_token_id=tokenizer.eos_id)
+    model = Transformer(config)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(120):
+        texts = [example() for _ in range(16)]
+        rows = [Trajectory(tokenizer.prompt(a), [*tokenizer.encode(b), tokenizer.eos_id]) for a, b in texts]
+        ids, mask = collate(rows, torch.device("cpu"))
+        logp, _ = token_logprobs(model(ids), ids)
+        (-(logp * mask).sum() / mask.sum()).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    folder = tmp_path_factory.mktemp("learned")
+    model.save_pretrained(folder)
+    tokenizer.save(folder)
+    problems = [json.dumps({"question": q, "answer": q[4]}) for q in QUESTIONS * 4]
+    (folder / "problems.jsonl").write_text("\n".join(problems) + "\n")
+    return folder
+
+
+def run_cli(monkeypatch, capsys, main, *arguments: object) -> tuple[int, str, str]:
+    """Run a command of ours in this process: (exit code, stdout, stderr)."""
+    from data import run_main
+
+    monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
+    code = 0
+    try:
+        run_main(main)
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err

@@ -1,0 +1,206 @@
+"""Problems and prompts: what is read, what is refused and where, what the generator makes."""
+
+import json
+import random
+from itertools import islice
+
+import pytest
+from conftest import shared
+
+import data
+from augment import TAGS
+from data import INSTRUCTION, Problem, Tokenizer, builtin_problems, correct, load_problems, render, spoil
+from model import InputError
+
+
+def write_lines(path, *lines):
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
+    return str(path)
+
+
+def test_gsm8k_answers_lose_their_calculator_marks(tmp_path):
+    line = {"question": "Q?", "answer": "He has 16-3=<<16-3=13>>13 eggs.\nTotal 1,300.\n#### 1,300"}
+    (problem,) = load_problems(write_lines(tmp_path / "a.jsonl", line), "train")
+    assert problem == Problem("Q?", "1,300", "He has 16-3=13 eggs.\nTotal 1,300.\n#### 1,300")
+
+
+def test_other_files_give_question_and_answer(tmp_path):
+    lines = ({"problem": " P ", "answer": 7}, "", {"question": "Q", "answer": "x^2", "solution": "S"})
+    got = load_problems(write_lines(tmp_path / "a.jsonl", *lines), "test")
+    assert got == [Problem("P", "7"), Problem("Q", "x^2", "S")]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('{"question": "Q", "answer": ', "not valid JSON"),
+        ("[1, 2]", "JSON object"),
+        ({"question": "Q"}, "'answer'"),
+        ({"question": "", "answer": "1"}, "'question'"),
+        ({"question": "Q", "answer": None}, "'answer'"),
+        ({"question": "Q", "answer": True}, "'answer'"),
+        ({"question": "Q", "answer": "work\n#### "}, "####"),
+    ],
+)
+def test_a_bad_line_is_reported_with_file_and_number(tmp_path, line, says):
+    name = write_lines(tmp_path / "a.jsonl", {"question": "Q", "answer": "1"}, line)
+    with pytest.raises(InputError, match="line 2") as error:
+        load_problems(name, "train")
+    assert says in str(error.value) and name in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_empty_or_missing_file_is_named(tmp_path):
+    for name in (write_lines(tmp_path / "empty.jsonl", ""), str(tmp_path / "none.jsonl")):
+        with pytest.raises(InputError, match=name):
+            load_problems(name, "train")
+
+
+def test_gsm8k_is_fetched_once_by_name(tmp_path, monkeypatch):
+    source = write_lines(tmp_path / "train.jsonl", {"question": "Q", "answer": "1+1=<<1+1=2>>2\n#### 2"})
+    monkeypatch.setattr(data, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(data, "GSM8K", f"file://{source.replace('train', '{split}')}")
+    assert load_problems("gsm8k", "train") == [Problem("Q", "2", "1+1=2\n#### 2")]
+    (tmp_path / "train.jsonl").unlink()
+    assert len(load_problems("gsm8k", "train")) == 1
+    with pytest.raises(InputError, match="could not be fetched"):
+        load_problems("gsm8k", "test")
+
+
+@pytest.mark.parametrize(("name", "rows"), [("gsm8k_train", 7473), ("gsm8k_test", 1319), ("math500", 500)])
+def test_the_real_files_are_read_whole(name, rows):
+    problems = load_problems(str(shared(f"data/{name}.jsonl")), "train")
+    assert len(problems) == rows
+    assert not any("<<" in (p.solution or "") or "####" in p.answer for p in problems)
+
+
+def test_builtin_problems_are_right_and_their_lines_are_a_chain():
+    for problem in islice(builtin_problems("train", 1), 300):
+        *steps, last = problem.solution.split("\n")
+        assert 2 <= len(steps) <= 4 and last == f"#### {problem.answer}"
+        value = None
+        for step in steps:
+            a, op, b, c = data.LINE.fullmatch(step).groups()
+            assert value is None or value == a
+            exact = {"+": int(a) + int(b), "-": int(a) - int(b), "*": int(a) * int(b), "/": int(a) / int(b)}[op]
+            assert exact == int(c) and 0 < int(c) < 100
+            assert f" {b} " in problem.question
+            value = c
+        assert value == problem.answer
+
+
+def test_train_and_test_problems_never_meet():
+    """Disjoint for every pair of seeds, not by luck of one."""
+    train = {p.question for seed in (0, 1, 2) for p in islice(builtin_problems("train", seed), 2000)}
+    test = {p.question for seed in (0, 9) for p in islice(builtin_problems("test", seed), 1000)}
+    assert len(test) > 1500 and not train & test
+
+
+def test_the_seed_decides_the_builtin_problems():
+    a, b, c = (load_problems("builtin", "train", 20, seed) for seed in (3, 3, 4))
+    assert a == b != c and len(set(a)) == 20
+
+
+def test_spoiled_answers_are_wrong_and_corrected_at_their_first_error():
+    rng = random.Random(0)
+    for problem in islice(builtin_problems("train", 2), 300):
+        wrong = spoil(problem, rng)
+        assert wrong.split("\n")[-1] != f"#### {problem.answer}"
+        wrong_line, right_line, reflective = correct(problem, wrong)
+        lines, at = reflective.split("\n"), wrong.split("\n").index(wrong_line)
+        assert lines[: at + 1] == wrong.split("\n")[: at + 1]  # word for word, the error included
+        assert wrong_line in lines[at + 1] and lines[at + 1].startswith("Wait, ")
+        assert lines[at + 2] == right_line and lines[-1] == f"#### {problem.answer}"
+        assert wrong.split("\n")[:at] == problem.solution.split("\n")[:at]  # nothing before it was wrong
+
+
+@pytest.mark.parametrize("wrong", ["#### 3", "8-2=6", "nonsense", "", "8-2=6\n6+1=7\n7+1=8\n8+1=9\n9+1=10"])
+def test_answers_of_any_shape_can_be_corrected(wrong):
+    """A sampled answer may have too few lines, or too many."""
+    problem = Problem("Q", "7", "8-2=6\n6+1=7\n#### 7")
+    wrong_line, right_line, reflective = correct(problem, wrong)
+    assert wrong_line in wrong.split("\n") and right_line in problem.solution.split("\n")
+    assert (reflective.endswith("#### 7") and reflective.startswith(wrong_line)) or wrong.startswith("8-2=6")
+
+
+@pytest.fixture
+def tokenizer() -> Tokenizer:
+    return Tokenizer.train([p.question + "\n" + p.solution for p in load_problems("builtin", "train", 300)], TAGS)
+
+
+def test_the_tiny_tokenizer_splits_digits_and_gives_texts_back(tokenizer):
+    text = "12+345=357\nWait, é is wrong. <analysis>"
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    pieces = [tokenizer.decode([i]) for i in ids]
+    assert pieces[:7] == ["1", "2", "+", "3", "4", "5", "="] and pieces[-1] == "<analysis>"
+
+
+def test_a_special_token_spelled_in_an_answer_stays_text(tokenizer):
+    """Else an answer could end itself in the middle, or fake a turn."""
+    assert tokenizer.encode("<|end|>") != [tokenizer.eos_id]
+    assert tokenizer.eos_id not in tokenizer.encode("a <|end|> b")
+
+
+def test_a_tokenizer_folder_comes_back_as_it_was(tokenizer, tmp_path):
+    tokenizer.save(tmp_path)
+    again = Tokenizer.from_pretrained(tmp_path, 600)
+    assert again.encode("8-2=6") == tokenizer.encode("8-2=6")
+    assert (again.eos_id, again.stop_ids) == (tokenizer.eos_id, tokenizer.stop_ids)
+    assert again.question_prompt("How many?") == tokenizer.question_prompt("How many?")
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(tokenizer, tmp_path):
+    tokenizer.save(tmp_path)
+    with pytest.raises(InputError, match=r"tokenizer\.json: expected ids below the model's vocab_size 100"):
+        Tokenizer.from_pretrained(tmp_path, 100)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(InputError, match=r"tokenizer\.json"):
+        Tokenizer.from_pretrained(tmp_path, 600)
+
+
+def test_every_stop_id_of_a_checkpoint_is_known(tokenizer, tmp_path):
+    """Trap 1: a chat model stops at its turn's end and at its text's end."""
+    tokenizer.save(tmp_path)
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": [7, 9]}')
+    (tmp_path / "config.json").write_text('{"eos_token_id": 8}')
+    again = Tokenizer.from_pretrained(tmp_path, 600)
+    assert again.eos_id == tokenizer.eos_id and again.stop_ids == sorted({7, 8, 9, tokenizer.eos_id})
+
+
+TEMPLATE = (
+    "{% for m in messages %}\n<|{{ m.role }}|>{{ m.content }}{{ eos_token }}\n{% endfor %}\n"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def test_the_chat_template_is_used_where_there_is_one(tokenizer):
+    tokenizer.chat_template = TEMPLATE
+    text = tokenizer.inner.decode(tokenizer.question_prompt("How many?"), skip_special_tokens=False)
+    assert text == f"<|user|>{INSTRUCTION.format(question='How many?')}<|end|>\n<|assistant|>"
+    assert tokenizer.eos_id in tokenizer.question_prompt("How many?")  # specials of the template are specials
+
+
+def test_a_chat_template_cannot_reach_out_of_its_sandbox():
+    """Templates come with downloads: this one would list the classes of the interpreter."""
+    with pytest.raises(InputError, match="chat template"):
+        render("{{ ''.__class__.__mro__[1].__subclasses__() }}", messages=[])
+    with pytest.raises(InputError, match="no system role"):
+        render("{{ raise_exception('no system role') }}", messages=[])
+
+
+def test_chat_prompts_equal_transformers(smollm2):
+    import transformers
+
+    theirs = transformers.AutoTokenizer.from_pretrained(smollm2)
+    ours = Tokenizer.from_pretrained(smollm2, 49152)
+    messages = [{"role": "user", "content": INSTRUCTION.format(question="What is 12 + 30?")}]
+    expected = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    assert ours.question_prompt("What is 12 + 30?") == expected
+    assert ours.decode([ours.eos_id]) == "" and ours.stop_ids == [2]
+
+
+def test_a_prompt_longer_than_the_context_is_found_before_training(tokenizer):
+    problems = [Problem("short", "1"), Problem("a very long story " * 50, "1")]
+    tokenizer.check_prompts(problems, 4000, "file.jsonl")
+    with pytest.raises(InputError, match=r"file\.jsonl: 'a very long story .*expected a prompt below 64 tokens, found"):
+        tokenizer.check_prompts(problems, 64, "file.jsonl")

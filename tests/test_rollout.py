@@ -1,0 +1,168 @@
+"""The sampler: what it draws, what it says about it, and that company does not matter."""
+
+import pytest
+import torch
+from conftest import run_cli, small_model
+
+import rollout
+from model import InputError
+from rollout import Trajectory, collate, draw, micro_batches, sample, sampling_logprobs
+from tapo_loss import token_logprobs
+
+PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14, 15], [16, 17], [5, 6, 7]]
+STOPS = [3, 11, 20, 33, 50]  # many, so that rows end at different times
+
+
+def flat(groups):
+    return [r for group in groups for r in group]
+
+
+def rescore(model, r, temperature):
+    """Log-probs of the answer by one plain forward pass over prompt and answer."""
+    ids = torch.tensor([r.prompt_ids + r.token_ids])
+    with torch.no_grad():
+        return token_logprobs(model(ids), ids, temperature)[0][0, len(r.prompt_ids) :]
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.0])
+def test_the_kept_logprob_is_that_of_the_policy_at_the_sampling_temperature(model, temperature):
+    """Trap 4: the sampled distribution is not the scored one (TRL #4159, #6789)."""
+    groups = sample(model, PROMPTS, 4, stop_ids=STOPS, max_new_tokens=24, temperature=temperature, seed=1)
+    for group in groups:
+        for r in group:
+            assert torch.allclose(torch.tensor(r.logprobs), rescore(model, r, temperature), atol=1e-4)
+
+
+def test_a_stopped_answer_ends_in_its_stop_id_with_a_logprob(model):
+    """Trap 1: the EOS is dropped (nanochat #810), here with several stop ids of which 0 is also padding."""
+    finishes = set()
+    for r in (r for group in sample(model, PROMPTS, 8, stop_ids=[0, *STOPS], max_new_tokens=12) for r in group):
+        finishes.add((r.finish, r.token_ids[-1] in [0, *STOPS]))
+        assert len(r.logprobs) == len(r.token_ids) <= 12
+        assert not {0, *STOPS} & set(r.token_ids[:-1])
+    assert finishes == {("stop", True), ("length", False)}
+
+
+def test_the_mask_covers_the_stop_id_though_it_equals_the_padding():
+    """Trap 1: pad == EOS masked the EOS, and stopping was never trained (TRL PR #4970)."""
+    rows = [Trajectory([1, 2], [7, 0]), Trajectory([1], [5, 6, 7, 0])]
+    ids, mask = collate(rows, torch.device("cpu"))
+    assert ids.tolist() == [[1, 2, 7, 0, 0], [1, 5, 6, 7, 0]]
+    assert mask.tolist() == [[0, 0, 1, 1, 0], [0, 1, 1, 1, 1]]
+
+
+def test_gradient_reaches_the_logit_of_the_stop_id(model):
+    ids, mask = collate([Trajectory([1, 2], [7, 0]), Trajectory([1], [5, 6, 7, 0])], model.device)
+    logits = model(ids)
+    logits.retain_grad()
+    logp, _ = token_logprobs(logits, ids)
+    (logp * mask).sum().backward()
+    assert logits.grad[0, 2, 0] > 0 and logits.grad[1, 3, 0] > 0  # where the stop id is predicted
+    assert (logits.grad[0, 3:] == 0).all()  # what comes after it is not trained
+
+
+def test_alone_batched_shuffled_and_with_few_rows_give_the_same(model):
+    """Trap 3: position, batch-mates, rows that left or came change tokens or log-probs (nano-vllm #89)."""
+    settings = {"stop_ids": STOPS, "max_new_tokens": 24, "seed": 2}
+    whole = sample(model, PROMPTS, 3, **settings)
+    assert len({len(r.token_ids) for group in whole for r in group}) > 4  # rows do leave at different times
+    for max_rows in (3, 7):
+        again = sample(model, PROMPTS, 3, max_rows=max_rows, **settings)
+        for a, b in zip(flat(whole), flat(again), strict=True):
+            assert a.token_ids == b.token_ids
+            assert a.logprobs == pytest.approx(b.logprobs, abs=1e-5)
+    greedy = sample(model, PROMPTS, 1, temperature=0, **settings)
+    order = [3, 0, 4, 2, 1]
+    shuffled = sample(model, [PROMPTS[i] for i in order], 1, temperature=0, **settings)
+    assert [greedy[i][0].token_ids for i in order] == [g[0].token_ids for g in shuffled]
+    for prompt, (together,) in zip(PROMPTS, greedy, strict=True):
+        assert sample(model, [prompt], 1, temperature=0, **settings)[0][0].token_ids == together.token_ids
+    for r in flat(whole):
+        assert torch.allclose(torch.tensor(r.logprobs), rescore(model, r, 1.0), atol=1e-5)
+
+
+def test_prefill_in_parts_changes_nothing(model, monkeypatch):
+    whole = sample(model, PROMPTS, 2, stop_ids=STOPS, max_new_tokens=8)
+    monkeypatch.setattr(rollout, "PREFILL_TOKENS", 1)
+    parts = sample(model, PROMPTS, 2, stop_ids=STOPS, max_new_tokens=8)
+    for a, b in zip(flat(whole), flat(parts), strict=True):
+        assert a.token_ids == b.token_ids and a.logprobs == pytest.approx(b.logprobs, abs=1e-5)
+
+
+def test_greedy_tokens_are_those_of_transformers(model, tmp_path):
+    import transformers
+
+    model.save_pretrained(tmp_path)
+    reference = transformers.AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    for prompt in PROMPTS:
+        (ours,) = sample(model, [prompt], 1, stop_ids=[3], max_new_tokens=16, temperature=0)[0]
+        ids = reference.generate(
+            torch.tensor([prompt]), max_new_tokens=16, do_sample=False, eos_token_id=3, pad_token_id=0
+        )
+        assert ids[0, len(prompt) :].tolist() == ours.token_ids
+
+
+def test_the_seed_decides_and_samples_of_a_prompt_differ(model):
+    settings = {"stop_ids": STOPS, "max_new_tokens": 16}
+    a, b, c = (sample(model, PROMPTS, 4, seed=seed, **settings) for seed in (7, 7, 8))
+    assert a == b != c
+    assert len({tuple(r.token_ids) for r in a[0]}) > 1
+    assert [r.token_ids for r in a[0]] != [r.token_ids for r in a[4]]  # the same prompt twice
+
+
+def test_new_weights_are_sampled_from_at_once(model):
+    """A sampler with weights of its own goes stale (TRL #3247)."""
+    before = sample(model, [[5]], 1, stop_ids=[], max_new_tokens=8, temperature=0)[0][0].token_ids
+    model.load_state_dict(small_model(seed=1).state_dict())
+    assert sample(model, [[5]], 1, stop_ids=[], max_new_tokens=8, temperature=0)[0][0].token_ids != before
+
+
+def test_top_k_and_top_p_keep_the_smallest_sets():
+    logits = torch.log(torch.tensor([[0.1, 0.4, 0.2, 0.3]]))
+    assert sampling_logprobs(logits, 1.0, top_k=2).exp()[0].tolist() == pytest.approx([0, 4 / 7, 0, 3 / 7])
+    for top_p, expected in ((0.39, [0, 1, 0, 0]), (0.41, [0, 4 / 7, 0, 3 / 7]), (0.71, [0, 4 / 9, 2 / 9, 3 / 9])):
+        assert sampling_logprobs(logits, 1.0, top_p=top_p).exp()[0].tolist() == pytest.approx(expected)
+    assert sampling_logprobs(logits, 0.5).exp()[0].tolist() == pytest.approx([1 / 30, 16 / 30, 4 / 30, 9 / 30])
+    assert sampling_logprobs(logits, 0.0).exp()[0].tolist() == [0, 1, 0, 0]
+
+
+def test_tokens_are_drawn_as_often_as_their_probabilities_say():
+    logprobs = torch.log(torch.tensor([[0.0, 0.5, 0.0, 0.2, 0.3, 0.0]])).expand(10_000, -1)
+    uniform = (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000
+    tokens, kept = draw(logprobs, uniform)
+    assert torch.bincount(tokens, minlength=6).tolist() == [0, 5000, 0, 2000, 3000, 0]
+    assert torch.equal(kept, logprobs[0][tokens])
+    edges, _ = draw(logprobs[:2], torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64))
+    assert edges.tolist() == [1, 4]  # never a token of probability 0
+
+
+def test_answers_end_where_the_context_ends(model):
+    (r,) = sample(model, [[5] * 60], 1, stop_ids=[], max_new_tokens=50)[0]
+    assert (len(r.token_ids), r.finish) == (4, "length")  # context 64
+
+
+@pytest.mark.parametrize("prompt", [[], [1] * 64])
+def test_a_prompt_that_cannot_be_answered_is_named(model, prompt):
+    with pytest.raises(InputError, match=r"prompt 1: expected 1 to 63 tokens"):
+        sample(model, [[1], prompt], stop_ids=[])
+
+
+@pytest.mark.parametrize("wrong", [{"n": 0}, {"temperature": -1.0}, {"top_p": 0.0}, {"top_k": -1}, {"max_rows": 0}])
+def test_settings_that_cannot_be_are_refused(model, wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        sample(model, [[1]], stop_ids=[], **wrong)
+
+
+def test_micro_batches_hold_every_row_once_within_the_budget():
+    rows = [Trajectory([1] * (i % 7 + 1), [2] * (i % 5)) for i in range(23)]
+    batches = micro_batches(rows, 20)
+    assert sorted(i for batch in batches for i in batch) == list(range(23))
+    assert all(len(batch) * max(len(rows[i]) for i in batch) <= 20 for batch in batches)
+    assert micro_batches([Trajectory([1] * 50, [2])], 20) == [[0]]  # one long row still goes
+
+
+def test_command_line_answers_a_question(learned, monkeypatch, capsys):
+    code, out, err = run_cli(monkeypatch, capsys, rollout.main, learned, "Say 3.", "--samples", 2, "--temperature", 1)
+    assert code == 0 and out.count("####") == 2 and err.count("finish: stop") == 2
+    code, _, err = run_cli(monkeypatch, capsys, rollout.main, learned / "nowhere", "Say 3.")
+    assert code == 2 and err.startswith("error: ") and err.count("\n") == 1

@@ -1,0 +1,249 @@
+"""Train with GRPO or TAPO: a supervised cold start, then reinforcement learning on verified answers.
+
+    python train.py                                    # tiny model, built-in problems, minutes on a laptop
+    python train.py --preset gsm8k --out runs/gsm8k    # one GPU
+
+One RL step, in the order of rl_step and update_policy:
+
+    problems -> sample K each -> reward -> choose candidates -> construct -> reward
+             -> advantages (decoupled) -> old log-probs -> micro-batches -> loss -> one update
+
+Departure from TAPO.md: the first update of a step starts from the very weights that sampled, so its own
+forward pass gives pi_old's log-probs and the OTS weights, and there is no separate pass.
+
+Letters in shapes: B rows of a micro-batch, T tokens, N trajectories of a step.
+"""
+
+import random
+from collections import defaultdict
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from augment import Construction, Group, construction_metrics, format_parts, is_eligible, is_reflective
+from coldstart import coldstart
+from data import Problem, run_main
+from eval import format_table
+from model import Transformer
+from rollout import Trajectory, collate, micro_batches
+from run import Run, parse_config
+from tapo_loss import decoupled_groups, group_advantages, k3_kl, ots_weights, row_scales, tapo_loss, token_logprobs
+
+
+def problems_of(run: Run, step: int) -> list[Problem]:
+    """The step's questions: each pass over the problems goes in a new order."""
+    size, n = len(run.problems), run.config.questions
+    indices = range(step * n, step * n + n)
+    orders = {e: random.Random(run.seed("order", e)).sample(range(size), size) for e in {i // size for i in indices}}
+    return [run.problems[orders[i // size][i % size]] for i in indices]
+
+
+def rl_step(run: Run, step: int, optimizer: torch.optim.Optimizer, start: Transformer | None) -> dict[str, Any]:
+    """One step of GRPO or TAPO; returns its metrics. start is the policy that RL began with."""
+    c = run.config
+    with run.phase("sample"):
+        groups = run.answer(problems_of(run, step), "rollout", step)
+    rows = [
+        Trajectory(r.prompt_ids, r.token_ids, reward, i, logprobs=r.logprobs)
+        for i, group in enumerate(groups)
+        for r, reward in zip(group.rollouts, group.rewards, strict=True)
+    ]
+    metrics = rollout_metrics(run, groups) | {"kl": kl_to(start, run, rows[: c.kl_rows]) if start else None}
+    made: list[Construction] = []
+    if c.algo == "tapo":
+        with run.phase("construct"):
+            _, made = run.rewrite(groups, step)
+        for m in made:
+            if not m.refused:
+                prompt_ids = groups[m.question].rollouts[0].prompt_ids  # the bare question
+                rows.append(Trajectory(prompt_ids, m.token_ids, m.reward, m.question, "constructed", prefix=m.prefix))
+        run.log("samples.jsonl", *({"step": step + 1, **asdict(m)} for m in made))
+        metrics |= construction_metrics(made)
+    with run.phase("update"):
+        metrics |= update_policy(run, rows, optimizer, c.lr * min(1.0, (step + 1) / max(c.warmup, 1)), start)
+    if step % c.show_every == 0:
+        show(groups, made, step)
+    return metrics
+
+
+def update_policy(
+    run: Run, rows: list[Trajectory], optimizer: torch.optim.Optimizer, lr: float, start: Transformer | None
+) -> dict[str, Any]:
+    """Advantages, then c.updates updates from the whole batch of trajectories; returns metrics."""
+    c = run.config
+    rewards = torch.tensor([row.reward for row in rows])  # (N,)
+    groups = torch.tensor([row.group for row in rows])
+    constructed = torch.tensor([row.kind == "constructed" for row in rows])
+    lengths = torch.tensor([len(row.token_ids) for row in rows])
+    groups = decoupled_groups(groups, constructed) if c.dae else groups
+    advantages = group_advantages(rewards, groups, scale=c.loss != "dr_grpo")
+    scales = row_scales(lengths, constructed, c.loss, c.lambda_, c.max_new_tokens)
+    # A row without advantage moves no weight, and row_scales has counted it: its forward pass can be left out.
+    # Constructed rows stay, so that OTS weights are measured on all of them.
+    needed = (scales > 0) & (constructed | (advantages != 0) | (c.kl_coef > 0))
+    rows = [row for row, need in zip(rows, needed.tolist(), strict=True) if need]
+    advantages, scales, constructed = advantages[needed], scales[needed], constructed[needed]
+
+    metrics: dict[str, Any] = {"trained_rows": len(rows), "loss": None, "grad_norm": None}
+    old: list[tuple[Tensor, Tensor]] = []  # of each micro-batch: pi_old's log-probs and the token weights
+    sums: dict[str, float] = defaultdict(float)
+    for update in range(c.updates if rows else 0):
+        metrics["loss"] = 0.0
+        for b, indices in enumerate(micro_batches(rows, c.micro_tokens)):
+            batch = [rows[i] for i in indices]
+            ids, mask = collate(batch, run.device)  # (B, T)
+            advantage, scale, is_ref = (x[indices].to(run.device) for x in (advantages, scales, constructed))  # (B,)
+            with run.autocast():
+                logits = run.model(ids)  # (B, T, V)
+            logp, entropy = token_logprobs(logits, ids, c.temperature)  # (B, T)
+            if update == 0:  # theta is still pi_old
+                weight = torch.where(is_ref[:, None], ots_weights(logp, entropy) if c.ots else 1.0, 1.0)
+                old.append((logp.detach(), weight))
+                measure(sums, batch, logp.detach(), ots_weights(logp, entropy))
+            ref_logp = logprobs_under(start, run, ids) if c.kl_coef and start else None
+            loss, clipped = tapo_loss(
+                logp, old[b][0], advantage, mask, old[b][1], scale, c.clip_low, c.clip_high, c.kl_coef, ref_logp, is_ref
+            )
+            loss.backward()
+            metrics["loss"] += loss.item()
+            sums["tokens"] += mask.sum().item()
+            sums["clip_low_share:tokens"] += clipped[advantage < 0].sum().item()
+            sums["clip_high_share:tokens"] += clipped[advantage > 0].sum().item()
+        metrics["grad_norm"] = run.update([optimizer], lr)
+    return metrics | {
+        name.split(":")[0]: total / sums[name.split(":")[1]] for name, total in sums.items() if ":" in name
+    }
+
+
+# ---------------------------------------------------------------- what is measured
+
+
+def measure(sums: dict[str, float], batch: list[Trajectory], logp: Tensor, weight: Tensor) -> None:
+    """Add up, over the tokens of a micro-batch: |sampler's - trainer's log-prob| in nats, and OTS weights (by
+    part: the wrong prefix, the first token after it, the rest). "a:b" is a sum to be divided by "b"."""
+    for row, row_logp, row_weight in zip(batch, logp, weight, strict=True):
+        answer = slice(len(row.prompt_ids), len(row))
+        if row.logprobs is not None:
+            difference = (row_logp[answer].cpu() - torch.tensor(row.logprobs)).abs()
+            sums["mismatch:sampled"] += difference.sum().item()
+            sums["sampled"] += len(difference)
+        if row.kind == "constructed":
+            w = row_weight[answer]
+            parts = {
+                "": w,
+                "_prefix": w[: row.prefix],
+                "_turn": w[row.prefix : row.prefix + 1],
+                "_rest": w[row.prefix + 1 :],
+            }
+            for part, values in parts.items():
+                if len(values):
+                    sums[f"ots_weight{part}:ots{part}"] += values.sum().item()
+                    sums[f"ots{part}"] += len(values)
+
+
+def rollout_metrics(run: Run, groups: list[Group]) -> dict[str, Any]:
+    """Of all sampled answers. entropy is the Monte Carlo estimate, the mean of -log p, in nats a token."""
+    c = run.config
+    rollouts = [r for group in groups for r in group.rollouts]
+    tokens = sum(len(r.token_ids) for r in rollouts)
+    texts, n = [text for group in groups for text in group.texts], len(rollouts)
+    return {
+        "reward": sum(sum(group.rewards) for group in groups) / n,
+        "mixed_share": sum(0 < sum(group.rewards) < c.k for group in groups) / len(groups),
+        "eligible_share": sum(is_eligible(group.rewards, c.n_pos, c.n_neg) for group in groups) / len(groups),
+        "truncated_share": sum(r.finish == "length" for r in rollouts) / n,
+        "reflective_share": sum(map(is_reflective, texts)) / n,
+        "length": tokens / n,
+        "entropy": -sum(sum(r.logprobs) for r in rollouts) / tokens,
+    }
+
+
+@torch.no_grad()
+def logprobs_under(model: Transformer, run: Run, ids: Tensor) -> Tensor:
+    with run.autocast():
+        logits = model(ids)
+    return token_logprobs(logits, ids, run.config.temperature)[0]  # (B, T)
+
+
+def kl_to(start: Transformer, run: Run, rows: list[Trajectory]) -> float:
+    """k3 estimate of KL(policy || start) on sampled answers, nats a token."""
+    total = 0.0
+    for indices in micro_batches(rows, run.config.micro_tokens):
+        batch = [rows[i] for i in indices]
+        ids, mask = collate(batch, run.device)
+        ref_logp, logp = logprobs_under(start, run, ids), torch.zeros_like(mask)
+        logp[mask.bool()] = torch.tensor([x for row in batch for x in row.logprobs or []], device=run.device)
+        total += (k3_kl(logp, ref_logp) * mask).sum().item()
+    return total / sum(len(row.token_ids) for row in rows)
+
+
+def show(groups: list[Group], made: list[Construction], step: int) -> None:
+    """Three whole samples: a right answer, a wrong one, and a construction, where there is one."""
+    samples = [
+        (group, text, reward) for group in groups for text, reward in zip(group.texts, group.rewards, strict=True)
+    ]
+    blocks = [f"--- step {step + 1}"]
+    for wanted in (1.0, 0.0):
+        for group, text, reward in (sample for sample in samples if sample[2] == wanted):
+            problem = group.problem
+            blocks.append(f"[sampled, reward {reward:g}, gold {problem.answer}] {problem.question}\n{text}")
+            break
+    for m in [m for m in made if m.reward][:1]:
+        blocks.append(f"[constructed, reward {m.reward:g}] {groups[m.question].problem.question}\n{format_parts(m)}")
+    tqdm.write("\n\n".join(blocks) + "\n")
+
+
+# ---------------------------------------------------------------- the loop
+
+
+def rl(run: Run) -> None:
+    """c.steps steps of RL, measured before and after on held-out problems."""
+    c, optimizer = run.config, run.optimizer(run.config.lr)
+    first = run.restore(optimizer) if run.resumed else 0
+    if first == 0:
+        run.save(0)
+    before = run.look(0) if first == 0 else next(r for r in run.logged("metrics.jsonl") if r["stage"] == "eval")
+    start = None
+    if c.kl_rows or c.kl_coef:  # the policy that RL began with
+        start = Transformer.from_pretrained(run.out / "checkpoints" / "step-0").to(run.device).requires_grad_(False)
+    step = first
+    try:
+        with tqdm(total=c.steps, initial=first, desc=c.algo, unit="step") as bar:
+            for step in range(first, c.steps):
+                run.seconds.clear()
+                metrics = rl_step(run, step, optimizer, start)
+                seconds = {name: round(value, 3) for name, value in run.seconds.items()}
+                tokens = {"tokens_generated": run.tokens_generated}
+                run.log("metrics.jsonl", {"stage": "rl", "step": step + 1, **metrics, **tokens, "seconds": seconds})
+                bar.set_postfix(reward=f"{metrics['reward']:.3f}", eligible=f"{metrics['eligible_share']:.2f}")
+                bar.update()
+                if (step + 1) % c.save_every == 0 and step + 1 < c.steps:
+                    run.save(step + 1, optimizer)
+    except KeyboardInterrupt:
+        run.save(step, optimizer)  # the step that was cut off is done again by --resume
+        raise SystemExit(f"\nstopped; {run.out}/checkpoints/step-{step} is saved, go on with --resume") from None
+    print(f"\ncheckpoint: {run.save(c.steps, optimizer)}\n")
+    examples = [m for m in run.logged("samples.jsonl") if m["reward"] and m["diagnosis"] and m["prefix"]]
+    if examples:
+        step = examples[-1].pop("step")
+        print(f"A trajectory that the policy constructed in step {step}, from a wrong answer of its own:\n")
+        print(format_parts(Construction(**examples[-1])) + "\n")
+    print(f"{len(run.held_out)} held-out problems, sampled at temperature {c.temperature}, seed {c.seed}:\n")
+    print(format_table({"cold start": before, f"{c.algo}, {c.steps} steps": run.look(c.steps)}))
+
+
+def main() -> None:
+    run = Run(parse_config())
+    if run.config.stage != "rl" and not run.resumed:
+        coldstart(run)
+    if run.config.stage == "coldstart":
+        print(f"\ncheckpoint: {run.save(0)}\n\n{format_table({'cold start': run.look(0)})}")
+    else:
+        rl(run)
+
+
+if __name__ == "__main__":
+    run_main(main)
