@@ -1,4 +1,4 @@
-"""Micro-reflective trajectories: the model rewrites some of its own wrong answers (TAPO.md, steps 2 and 3).
+"""Micro-reflective trajectories: the model rewrites some of its own wrong answers (README, steps 2 and 3).
 
     step 2, difficulty-aware candidate selection (DCS)   is_eligible, choose_pairs
     step 3, construction                                 synthesis_prompt, construct, parse_reply
@@ -253,7 +253,7 @@ def format_parts(made: Construction) -> str:
 
 
 def construction_metrics(made: list[Construction]) -> dict[str, Any]:
-    """The step's numbers on construction (TAPO.md, weak points). Shares are of pairs, then of trajectories."""
+    """The step's numbers on construction . Shares are of pairs, then of trajectories."""
     kept = [m for m in made if not m.refused]
 
     def mean(values: list[float]) -> float | None:

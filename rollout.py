@@ -5,7 +5,7 @@ Each prompt is prefilled once and its cache copied to its n samples; a row that 
 and waiting prompts take its place, so the cost is the sum of the lengths and not rows x longest.
 
 The log-prob kept with a token is under the distribution it was drawn from: after temperature, top-k and
-top-p. Training uses temperature 1 and no truncation, so that it is the policy's own (TAPO.md, step 1).
+top-p. Training uses temperature 1 and no truncation, so that it is the policy's own (README, step 1).
 Every answer has its own row of uniform numbers, made from the seed before the start: which prompts share
 a batch, or how many rows fit in it, does not change what is drawn.
 

@@ -1,12 +1,12 @@
 """The TAPO loss: advantages, token weights and clipped surrogates. Tensors in, tensors out, torch only.
 
-    TAPO.md step 4, decoupled advantages (DAE)    group_advantages, decoupled_groups
-    TAPO.md step 5, token suppression (OTS)       ots_weights
-    TAPO.md step 6, clipped surrogate             decoupled_surrogate
-    TAPO.md step 6, L_GRPO + lambda L_ref         row_scales (normalisers and lambda), tapo_loss (the sum)
+    README step 4, decoupled advantages (DAE)    group_advantages, decoupled_groups
+    README step 5, token suppression (OTS)       ots_weights
+    README step 6, clipped surrogate             decoupled_surrogate
+    README step 6, L_GRPO + lambda L_ref         row_scales (normalisers and lambda), tapo_loss (the sum)
 
 Departures and inferences, each also where it is made:
-- The standard deviation is the sample's (n - 1), eps is 1e-4, as in TRL; TAPO.md leaves both open.
+- The standard deviation is the sample's (n - 1), eps is 1e-4, as in TRL; the paper leaves both open.
 - The normalisers are worked out once for the whole batch and become one factor per row, so a loss does
   not depend on how the batch is cut into micro-batches.
 - L_GRPO and L_ref are each normalised over their own rows [inferred], so lambda weighs one mean against
@@ -38,7 +38,7 @@ def group_advantages(rewards: Tensor, groups: Tensor, scale: bool = True, eps: f
 
     rewards: (N,); groups: (N,) integers, equal for members of one group, in any order. Returns (N,).
     A group whose rewards are all equal, or that has one member, gets exactly 0. scale=False leaves out the
-    division (Dr. GRPO). Source: DeepSeekMath (GRPO) section 4.1, TAPO.md step 4.
+    division (Dr. GRPO). Source: DeepSeekMath (GRPO) section 4.1, README step 4.
     """
     rewards = rewards.float()
     same = groups[:, None] == groups[None, :]  # (N, N)
@@ -57,7 +57,7 @@ def decoupled_groups(groups: Tensor, constructed: Tensor) -> Tensor:
     """Group ids (N,) in which the constructed trajectories of a question are a group of their own (DAE).
 
     groups: (N,) the question of each trajectory; constructed: (N,) bool. Constructed rewards then cannot
-    move the advantage of a sampled answer ("gradient contamination", TAPO.md step 4).
+    move the advantage of a sampled answer ("gradient contamination", README step 4).
     """
     return groups * 2 + constructed.long()
 
@@ -66,7 +66,7 @@ def ots_weights(logprobs: Tensor, entropies: Tensor, low: float = 0.01, high: fl
     """w = clamp(exp(log p + H), low, high) for each token, without gradient [inferred]; any shape, in nats.
 
     A token as likely as the policy's typical choice has w near 1, since E[log p] = -H; one that the policy
-    would hardly say has w near 0. Source: TAPO.md step 5.
+    would hardly say has w near 0. Source: README step 5.
     """
     return (logprobs.detach() + entropies.detach()).exp().clamp(low, high)
 

@@ -8,7 +8,7 @@ One RL step, in the order of rl_step and update_policy:
     problems -> sample K each -> reward -> choose candidates -> construct -> reward
              -> advantages (decoupled) -> old log-probs -> micro-batches -> loss -> one update
 
-Departure from TAPO.md: the first update of a step starts from the very weights that sampled, so its own
+Departure from the paper: the first update of a step starts from the very weights that sampled, so its own
 forward pass gives pi_old's log-probs and the OTS weights, and there is no separate pass.
 
 Letters in shapes: B rows of a micro-batch, T tokens, N trajectories of a step.
@@ -232,7 +232,7 @@ def rl(run: Run) -> None:
         print(f"A trajectory that the policy constructed in step {step}, from a wrong answer of its own:\n")
         print(format_parts(Construction(**examples[-1])) + "\n")
     print(f"{len(run.held_out)} held-out problems, sampled at temperature {c.temperature}, seed {c.seed}:\n")
-    print(format_table({"cold start": before, f"{c.algo}, {c.steps} steps": run.look(c.steps)}))
+    print(format_table({"before RL": before, f"{c.algo}, {c.steps} steps": run.look(c.steps)}))
 
 
 def main() -> None:

@@ -186,7 +186,7 @@ def test_a_run_leaves_what_it_promises(learned, tmp_path, monkeypatch, capsys):
 
     code, out, _ = run_cli(monkeypatch, capsys, train.main, *flags(learned, tmp_path / "run", steps=2, show_every=1))
     assert code == 0
-    for text in ("accuracy (standard error)", "DSR", "ERR", "cold start", "tapo, 2 steps", "wrong prefix", "diagnosis"):
+    for text in ("accuracy (standard error)", "DSR", "ERR", "before RL", "tapo, 2 steps", "wrong prefix", "diagnosis"):
         assert text in out
     assert json.loads((tmp_path / "run/config.json").read_text())["k"] == 8
     metrics = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
