@@ -103,16 +103,7 @@ def download_gsm8k(split: str) -> Path:
 
 # ---------------------------------------------------------------- the built-in problems
 
-PEOPLE = {
-    "Ava": "She",
-    "Ben": "He",
-    "Cleo": "She",
-    "Dan": "He",
-    "Emma": "She",
-    "Finn": "He",
-    "Gia": "She",
-    "Hugo": "He",
-}
+PEOPLE = {name: "She" for name in "Ava Cleo Emma Gia".split()} | {name: "He" for name in "Ben Dan Finn Hugo".split()}
 THINGS = ["apples", "books", "cards", "coins", "eggs", "marbles", "pencils", "shells", "stamps", "stickers"]
 STARTS = ["{name} has {n} {things}.", "{name} counts {n} {things} in a box.", "In the morning {name} has {n} {things}."]
 EVENTS = {
@@ -139,15 +130,14 @@ def builtin_problem(rng: random.Random, steps: tuple[int, int] = (2, 4), limit: 
     value = rng.randrange(2, limit)
     sentences, lines = [rng.choice(STARTS).format(n=value, **words)], []
     for _ in range(rng.randint(*steps)):
-        options = [
-            ("+", 1, min(20, limit - 1 - value)),
-            ("-", 1, min(20, value - 1)),
-            ("*", 2, min(5, (limit - 1) // value)),
-        ]
-        options = [option for option in options if option[1] <= option[2]]
-        options += [("/", n, n) for n in range(2, 6) if value % n == 0][:1]
-        op, low, high = rng.choice(options)
-        n = rng.randint(low, high)
+        operands = {
+            "+": range(1, min(20, limit - 1 - value) + 1),
+            "-": range(1, min(20, value - 1) + 1),
+            "*": range(2, min(5, (limit - 1) // value) + 1),
+            "/": [n for n in range(2, 6) if value % n == 0],
+        }
+        op = rng.choice([op for op, choices in operands.items() if choices])
+        n = rng.choice(operands[op])
         sentences.append(rng.choice(EVENTS[op]).format(n=n, **words))
         lines.append(f"{value}{op}{n}={apply(value, op, n)}")
         value = apply(value, op, n)

@@ -12,7 +12,6 @@ reading under which all its published figures add up]:
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -143,36 +142,37 @@ def evaluate(
     return summarize(problems, answers), answers
 
 
-def percent(value: float | None) -> str:
-    return "none" if value is None else f"{100 * value:.1f}%"
+def rows_of(summary: dict[str, Any]) -> dict[str, str]:
+    """A summary's measures, named and written out for a table."""
+
+    def percent(value: float | None) -> str:
+        return "none" if value is None else f"{100 * value:.1f}%"
+
+    error = summary["standard_error"]
+    rows = {"accuracy (standard error)": percent(summary["pass@1"]) + (f" ({100 * error:.1f})" if error else "")}
+    rows |= {key: percent(value) for key, value in summary.items() if "@" in key and not key.endswith("@1")}
+    rows["DSR: right answers without a reflection"] = percent(summary["DSR"])
+    rows["ERR: reflections that end right"] = percent(summary["ERR"])
+    for how in ("direct", "reflective"):
+        rows[f"{how}: right / wrong"] = f"{summary[f'{how}_right']} / {summary[f'{how}_wrong']}"
+    rows["without an answer"] = percent(summary["no_answer_share"])
+    rows["truncated"] = percent(summary["truncated_share"])
+    rows["mean length (tokens)"] = f"{summary['mean_tokens']:.1f}"
+    return rows
 
 
 def format_table(columns: dict[str, dict[str, Any]]) -> str:
     """Summaries side by side as a Markdown table, one column each."""
-    rows: dict[str, Callable[[dict[str, Any]], str]] = {}
-    first = next(iter(columns.values()))
-    rows["accuracy (standard error)"] = lambda s: (
-        percent(s["pass@1"]) + ("" if s["standard_error"] is None else f" ({100 * s['standard_error']:.1f})")
-    )
-    for name in (key for key in first if key.startswith(("pass@", "maj@")) and key not in ("pass@1", "maj@1")):
-        rows[name] = lambda s, name=name: percent(s[name])  # type: ignore[misc]
-    rows["DSR: right answers without a reflection"] = lambda s: percent(s["DSR"])
-    rows["ERR: reflections that end right"] = lambda s: percent(s["ERR"])
-    for how in ("direct", "reflective"):
-        rows[f"{how}: right / wrong"] = lambda s, how=how: f"{s[f'{how}_right']} / {s[f'{how}_wrong']}"  # type: ignore[misc]
-    rows["without an answer"] = lambda s: percent(s["no_answer_share"])
-    rows["truncated"] = lambda s: percent(s["truncated_share"])
-    rows["mean length (tokens)"] = lambda s: f"{s['mean_tokens']:.1f}"
-    cells = [["", *columns], *([name, *(row(s) for s in columns.values())] for name, row in rows.items())]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(cells[0]))]
-    lines = [
+    rows = [rows_of(summary) for summary in columns.values()]
+    cells = [["", *columns], *([name, *(row[name] for row in rows)] for name in rows[0])]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * width for width in widths])
+    return "\n".join(
         "| "
-        + " | ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+        + " | ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
         + " |"
         for line in cells
-    ]
-    lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
-    return "\n".join(lines)
+    )
 
 
 def main() -> None:

@@ -158,41 +158,38 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class KVCache:
-    """Keys and values of every layer, preallocated: (L, B, G, S, D) each.
+    """Keys and values of every layer in one block: (2, L, B, G, S, D), allocated once.
 
     Slot j of a row holds its token number j, so slot and position are one number and rows of different
     lengths need no padding. What lies in slots at or above lengths[b] is never read.
     """
 
     def __init__(self, config: ModelConfig, rows: int, slots: int, device: torch.device, dtype: torch.dtype):
-        shape = (config.num_hidden_layers, rows, config.num_key_value_heads, slots, config.head_dim)
-        self.k = torch.zeros(shape, device=device, dtype=dtype)
-        self.v = torch.zeros(shape, device=device, dtype=dtype)
+        layers, groups, width = config.num_hidden_layers, config.num_key_value_heads, config.head_dim
+        self.kv = torch.zeros(2, layers, rows, groups, slots, width, device=device, dtype=dtype)
         self.lengths = torch.zeros(rows, dtype=torch.long, device=device)  # filled slots of each row
-        self.rows = 0  # rows in use are the first ones
-        self.longest = 0  # an upper bound of lengths, known without asking the device
+        self.rows = 0  # the rows in use are the first ones
+        self.longest = 0  # the largest of their lengths, known without asking the device
 
-    def write(self, layer: int, positions: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Store k, v (B, G, T, D) at positions (B, T); return all slots that can matter, (B, G, S', D)."""
+    def write(self, layer: int, positions: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Store k, v (B, G, T, D) at positions (B, T); return all slots that can matter, (2, B, G, S', D)."""
         row = torch.arange(self.rows, device=k.device)[:, None]  # (B, 1)
-        self.k[layer][row, :, positions] = k.transpose(1, 2).to(self.k.dtype)
-        self.v[layer][row, :, positions] = v.transpose(1, 2).to(self.v.dtype)
-        return self.k[layer, : self.rows, :, : self.longest], self.v[layer, : self.rows, :, : self.longest]
+        kv = torch.stack((k, v)).permute(1, 3, 0, 2, 4)  # (B, T, 2, G, D), as the indexing below wants it
+        self.kv[:, layer][:, row, :, positions] = kv.to(self.kv.dtype)
+        return self.kv[:, layer, : self.rows, :, : self.longest]
 
     def append(self, other: "KVCache", n: int) -> None:
         """Add n copies of every row of `other` behind the rows in use: one prefill, n samples."""
         new, slots = slice(self.rows, self.rows + other.rows * n), other.longest
-        self.k[:, new, :, :slots] = other.k[:, : other.rows, :, :slots].repeat_interleave(n, dim=1)
-        self.v[:, new, :, :slots] = other.v[:, : other.rows, :, :slots].repeat_interleave(n, dim=1)
+        self.kv[:, :, new, :, :slots] = other.kv[:, :, : other.rows, :, :slots].repeat_interleave(n, dim=2)
         self.lengths[new] = other.lengths[: other.rows].repeat_interleave(n)
         self.rows, self.longest = new.stop, max(self.longest, slots)
 
     def move(self, source: Tensor, target: Tensor, rows: int) -> None:
         """Copy rows `source` over rows `target` and keep the first `rows` rows."""
-        self.k[:, target], self.v[:, target] = self.k[:, source], self.v[:, source]
+        self.kv[:, :, target] = self.kv[:, :, source]
         self.lengths[target] = self.lengths[source]
-        self.rows = rows
-        self.longest = int(self.lengths[:rows].max()) if rows else 0
+        self.rows, self.longest = rows, int(self.lengths[:rows].max()) if rows else 0
 
 
 class RMSNorm(nn.Module):
@@ -239,7 +236,7 @@ class Attention(nn.Module):
         if where.cache is not None:
             stored = where.cache.write(layer, where.positions, k, v)
             if where.mask is not None:
-                k, v = stored[0].to(q.dtype), stored[1].to(q.dtype)  # (B, G, S', D)
+                k, v = stored.to(q.dtype)  # (B, G, S', D)
         # is_causal is for equal queries and keys: 1 query and 5 keys would see key 0 alone (pytorch #108108)
         causal = where.mask is None
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=where.mask, is_causal=causal, enable_gqa=True)

@@ -196,7 +196,7 @@ def prefill(model: Transformer, prompts: list[list[int]], cache: KVCache, n: int
     """Run the prompts once, append each n times to the cache; returns the last hidden states, (P x n, C)."""
     sizes = torch.tensor([len(p) for p in prompts], device=model.device)
     ids, _ = collate([Trajectory(prompt, []) for prompt in prompts], model.device)  # (P, T)
-    fresh = KVCache(model.config, len(prompts), ids.shape[1], model.device, cache.k.dtype)
+    fresh = KVCache(model.config, len(prompts), ids.shape[1], model.device, cache.kv.dtype)
     fresh.rows = len(prompts)
     hidden = model.hidden(ids, fresh)  # (P, T, C)
     fresh.lengths[:] = sizes
