@@ -28,7 +28,8 @@ Sampler = Callable[[list[list[int]]], list[Rollout]]  # prompts -> one reply eac
 
 TAGS = ("<analysis>", "</analysis>", "<reconstruction>", "</reconstruction>")
 REFLECTION = re.compile(
-    r"\b(wait|hold on|on second thought|let(?:'s| me| us) (?:re-?(?:check|consider|think|examine)|double-?check)"
+    r"(?:^|[.!?\n]\s*)wait\b|\b(wait,|hold on|on second thought"
+    r"|let(?:'s| me| us) (?:re-?(?:check|consider|think|examine)|double-?check)"
     r"|(?:i|that|this) (?:made|was|is|contains) an? (?:mistake|error)|(?:is|was) (?:wrong|incorrect|not right))\b",
     re.IGNORECASE,
 )
@@ -129,10 +130,13 @@ def choose_pairs(groups: list[Group], n_pos: int, n_neg: int, m_max: int, rng: r
 class Construction:
     """What became of one pair. `refused` is "" for a trajectory, else the reason why there is none."""
 
-    question: int
+    group: int  # index of the question in its step
+    question: str
+    gold: str
     wrong: str
     right: str
     reply: str = ""
+    parsed: bool = False  # each tag once and in order, with a text inside
     refused: str = ""
     analysis: str = ""
     text: str = ""  # y_ref
@@ -212,13 +216,14 @@ def judge(
     pair: Pair, reply: Rollout | None, tokenizer: Tokenizer, mode: str, strict: bool, max_tokens: int
 ) -> Construction:
     """Refuse the reply with a reason, or tokenise its reconstruction, verify and measure it."""
-    made = Construction(pair.question, pair.wrong_text, pair.right_text)
+    problem = pair.group.problem
+    made = Construction(pair.question, problem.question, problem.answer, pair.wrong_text, pair.right_text)
     if reply is None:
         made.refused = "no room for a reply"
         return made
     made.reply, made.reply_tokens = tokenizer.decode(reply.token_ids), len(reply.token_ids)
     made.analysis, made.text, made.refused = parse_reply(made.reply)
-    ids = tokenizer.encode(made.text)
+    made.parsed, ids = not made.refused, tokenizer.encode(made.text)
     if reply.finish != "stop":
         made.refused = "truncated"
     elif not made.refused and mode == "prefix" and made.text == made.right.strip():
@@ -228,10 +233,8 @@ def judge(
     if made.refused:
         return made
     made.token_ids = [*ids, tokenizer.eos_id]  # without its end the policy would learn never to stop
-    made.reward = float(is_equal(pair.group.problem.answer, extract_answer(made.text, strict)))
-    wrong, right = (
-        [i for i in pair.group.rollouts[j].token_ids if i not in tokenizer.stop_ids] for j in (pair.wrong, pair.right)
-    )
+    made.reward = float(is_equal(problem.answer, extract_answer(made.text, strict)))
+    wrong, right = (tokenizer.encode(text.strip()) for text in (made.wrong, made.right))
     made.prefix = common_prefix(ids, wrong)
     made.left_at, made.prefix_share = made.prefix / max(len(wrong), 1), made.prefix / len(ids)
     rest = ids[made.prefix :]
@@ -243,6 +246,8 @@ def judge(
 def format_parts(made: Construction) -> str:
     """A trajectory with its parts named, to be looked at: wrong prefix, diagnosis, correction."""
     at = common_prefix(made.text, made.wrong)
+    while 0 < at < len(made.text) and not made.text[at - 1].isspace():
+        at -= 1  # "We ..." and "Wait ..." share a letter that is no prefix
     diagnosis, _, correction = made.text[at:].lstrip().partition("\n")
     parts = {"wrong prefix": made.text[:at].rstrip(), "diagnosis": diagnosis, "correction": correction}
     return "\n".join(
@@ -253,7 +258,7 @@ def format_parts(made: Construction) -> str:
 
 
 def construction_metrics(made: list[Construction]) -> dict[str, Any]:
-    """The step's numbers on construction . Shares are of pairs, then of trajectories."""
+    """The step's numbers on construction. Shares are of pairs, then of trajectories."""
     kept = [m for m in made if not m.refused]
 
     def mean(values: list[float]) -> float | None:
@@ -261,7 +266,8 @@ def construction_metrics(made: list[Construction]) -> dict[str, Any]:
 
     return {
         "pairs": len(made),
-        "parse_share": mean([float(not m.refused) for m in made]),
+        "parse_share": mean([float(m.parsed) for m in made]),
+        "kept_share": mean([float(not m.refused) for m in made]),
         "refused": dict(Counter(m.refused for m in made if m.refused)),
         "ref_reward": mean([m.reward for m in kept]),
         "prefix_share": mean([m.prefix_share for m in kept]),

@@ -35,7 +35,7 @@ END = re.compile(r"(?<=\S)\s*(?:<\|[a-z_]+\|>|</s>|<eos>|<end_of_turn>)")
 BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|([^\s{}$\\]+))")
 HASHES = re.compile(r"####[ \t]*([^\s#][^\n#]*)")
 SAID = re.compile(r"(?im)(?:answer[*_ ]*(?:is\b|[:=])|final answer[*_: ]*$|^[*_ ]*(?-i:A:))[\s*_:]*(?=(\S.{0,300}))")
-BOLD = re.compile(r"\*\*([-$\\(\d](?:[^*\n.:]|\.\d){0,200})\.?\*\*")
+BOLD = re.compile(r"(?<!\w)\*\*([-$\\(\d](?:[^*\n.:]|\.\d){0,200})\.?\*\*(?!\w)")
 LAST_NUMBER = re.compile(r"([-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?%?|[-−]?\.\d+)")
 REASON = re.compile(r"\.(?=\s|$)|,?\s\(?(?:because|since|as|so|which|where)\b|,(?=\s(?!and\b|or\b)[a-z]{3})", re.I)
 
@@ -50,7 +50,7 @@ def extract_answer(text: str, strict: bool = True) -> str | None:
     text = END.split(text, maxsplit=1)[0].rpartition("</think>")[2]
     if box := BOX.match(text, max(text.rfind("\\boxed"), text.rfind("\\fbox"), 0)):
         depth = 1
-        for brace in re.finditer(r"\\.|[{}]", "" if box[1] else text[box.end() :], re.S):
+        for brace in re.finditer(r"\\.|[{}]", "" if box[1] else text[box.end() :], re.DOTALL):
             depth += {"{": 1, "}": -1}.get(brace[0], 0)
             if depth == 0:
                 return text[box.end() : box.end() + brace.start()].strip() or None

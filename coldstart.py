@@ -1,4 +1,4 @@
-"""The cold start: supervised examples of solving, reflective solving and construction .
+"""The cold start: supervised examples of solving, reflective solving and construction.
 
 Without it the policy neither reflects nor answers a synthesis prompt, and TAPO has nothing to work with. A
 model from the hub learns from its own verified rollouts, as in the paper. The tiny model has no answers

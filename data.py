@@ -52,16 +52,15 @@ def load_problems(name: str, split: str, count: int | None = None, seed: int = 0
     if not path.is_file():
         raise InputError(f"{name}: no such problem file; expected a JSON-lines file, 'gsm8k' or 'builtin'")
     problems = []
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                problems.append(read_problem(line, f"{path}, line {number}"))
+    for number, line in enumerate(path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
+        if line.strip():
+            problems.append(read_problem(line, f"{path}, line {number}"))
     if not problems:
         raise InputError(f"{path}: expected problems, found an empty file")
     return problems[:count]
 
 
-def read_problem(line: str, where: str) -> Problem:
+def read_problem(line: bytes, where: str) -> Problem:
     """One JSON line with "question" (or "problem") and "answer"; GSM8K's worked answers are taken apart."""
     try:
         record = json.loads(line)
@@ -200,10 +199,13 @@ PLAIN = "{text}\nAnswer:\n"
 class Tokenizer:
     """A checkpoint's tokenizer: text <-> ids, prompts, and the ids that end an answer."""
 
+    FILES = ("generation_config.json", "config.json", "tokenizer_config.json")
+
     def __init__(
         self, inner: tokenizers.Tokenizer, files: dict[str, str], chat_template: str | None, eos: str, **names
     ):
-        self.inner, self.files, self.chat_template = inner, files, chat_template
+        self.inner, self.files = inner, files
+        self.chat_template = compile_template(chat_template) if chat_template else None
         self.names: dict[str, Any] = {"eos_token": eos, **names}  # what a chat template may mention
         self.eos_id = int(inner.token_to_id(eos) or 0)
         self.stop_ids = [self.eos_id]
@@ -219,20 +221,22 @@ class Tokenizer:
             inner = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises nothing narrower
             raise InputError(f"{path}: not readable as a tokenizer ({error})") from None
+        inner.no_truncation()  # some tokenizer.json ask for a cut or for padding, for batches of another kind
+        inner.no_padding()
         largest = max(inner.get_vocab(with_added_tokens=True).values(), default=-1)
         if largest >= vocab_size:
             raise InputError(f"{path}: expected ids below the model's vocab_size {vocab_size}, found {largest}")
-        settings, stops = {}, []
-        for file in ("generation_config.json", "config.json", "tokenizer_config.json"):
-            settings = read_json(folder / file) if (folder / file).is_file() else {}
-            ids = settings.get("eos_token_id")
-            stops += ids if isinstance(ids, list) else [] if ids is None else [ids]
+        read = {f: read_json(folder / f) if (folder / f).is_file() else {} for f in cls.FILES}
+        settings, stops = read["tokenizer_config.json"], []
+        for found in (r["eos_token_id"] for r in read.values() if r.get("eos_token_id") is not None):
+            stops += found if isinstance(found, list) else [found]
         template = settings.get("chat_template")
         if (folder / "chat_template.jinja").is_file():
             template = (folder / "chat_template.jinja").read_text(encoding="utf-8")
         if isinstance(template, list):  # several named templates
             template = {t["name"]: t["template"] for t in template}.get("default")
         names = {k: v["content"] if isinstance(v, dict) else v for k, v in settings.items() if k.endswith("_token")}
+        names = {k: v for k, v in names.items() if isinstance(v, str)}
         eos = names.pop("eos_token", None) or (inner.id_to_token(stops[0]) if stops else None)
         if eos is None or inner.token_to_id(eos) is None:
             raise InputError(f"{folder}: expected an eos_token that the tokenizer knows, found {eos!r}")
@@ -280,8 +284,13 @@ class Tokenizer:
         self.inner.encode_special_tokens = False
         if self.chat_template is None:
             return self.inner.encode(PLAIN.format(text=text)).ids  # with a BOS where the checkpoint has one
-        messages = [{"role": "user", "content": text}]
-        rendered = render(self.chat_template, messages=messages, add_generation_prompt=True, **self.names)
+        try:  # Qwen3 would think at length first, and in words that count as reflections
+            rendered = self.chat_template.render(
+                messages=[{"role": "user", "content": text}], add_generation_prompt=True, tools=None, documents=None,
+                enable_thinking=False, **self.names,
+            )  # fmt: skip
+        except jinja2.TemplateError as error:
+            raise InputError(f"chat template: it does not render one user message ({error})") from None
         return self.inner.encode(rendered, add_special_tokens=False).ids
 
     def check_prompts(self, problems: list[Problem], context: int, where: str) -> None:
@@ -299,8 +308,8 @@ class Tokenizer:
         return self.prompt(question if self.chat_template is None else INSTRUCTION.format(question=question))
 
 
-def render(template: str, **values: Any) -> str:
-    """A chat template's text. Templates come from strangers: jinja2's sandbox, whitespace as transformers."""
+def compile_template(template: str) -> jinja2.Template:
+    """A chat template. They come from strangers: jinja2's sandbox; white space as transformers has it."""
 
     def raise_exception(message: str) -> NoReturn:
         raise jinja2.TemplateError(message)
@@ -310,9 +319,9 @@ def render(template: str, **values: Any) -> str:
     )
     environment.globals["raise_exception"] = raise_exception
     try:
-        return environment.from_string(template).render(**values)
+        return environment.from_string(template)
     except jinja2.TemplateError as error:
-        raise InputError(f"chat template: it does not render one user message ({error})") from None
+        raise InputError(f"chat template: not readable ({error})") from None
 
 
 # ---------------------------------------------------------------- command lines

@@ -2,7 +2,7 @@
 
     python eval.py MODEL --data gsm8k --samples 8 --out answers.json
 
-Inference is ordinary single-pass generation, no reflection prompt . Every answer falls into a
+Inference is ordinary single-pass generation, no reflection prompt. Every answer falls into a
 2x2 table, direct or reflective x right or wrong, and both of the paper's rates come from it [inferred: the
 reading under which all its published figures add up]:
 

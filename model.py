@@ -75,7 +75,7 @@ class ModelConfig:
 
         # transformers 5 writes rope_parameters, 4 wrote rope_theta beside rope_scaling
         rope = dict(raw.get("rope_parameters") or raw.get("rope_scaling") or {})
-        theta = rope.pop("rope_theta", raw.get("rope_theta", 10000.0))
+        theta = rope.pop("rope_theta", None) or raw.get("rope_theta") or 10000.0
         kind = rope["rope_type"] = rope.get("rope_type") or rope.pop("type", None) or "default"
         if kind not in ROPE_FIELDS or any(rope.get(field) is None for field in ROPE_FIELDS[kind]):
             built = "; ".join(f"{kind} with {', '.join(need)}" for kind, need in ROPE_FIELDS.items() if need)
@@ -84,11 +84,16 @@ class ModelConfig:
         known = {field: raw[field] for field in cls.__dataclass_fields__ if raw.get(field) is not None}
         known |= {"rope_theta": theta, "rope_scaling": None if kind == "default" else rope}
         known.setdefault("num_key_value_heads", known.get("num_attention_heads"))
-        if "head_dim" not in known and {"hidden_size", "num_attention_heads"} <= known.keys():
-            known["head_dim"] = known["hidden_size"] // known["num_attention_heads"]
         for field in list(cls.__dataclass_fields__)[:8]:  # the sizes
+            if field == "head_dim" and field not in known and known["model_type"] != "qwen3":
+                known[field] = known["hidden_size"] // known["num_attention_heads"]
             if not isinstance(known.get(field), int) or known[field] < 1:
                 raise InputError(f"{path}: {field} = {known.get(field)!r}, expected a whole number above 0")
+        if known["num_attention_heads"] % known["num_key_value_heads"]:
+            heads = known["num_attention_heads"]
+            raise InputError(
+                f"{path}: num_key_value_heads = {known['num_key_value_heads']}, expected a divisor of {heads}"
+            )
         return cls(**known)
 
     def write(self, path: Path) -> None:
@@ -125,7 +130,9 @@ def resolve_folder(name: str | os.PathLike[str]) -> Path:
     if folder.is_file() or not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)) or str(name).startswith("."):
         raise InputError(f"{name}: expected a Hugging Face model folder or a hub name such as Qwen/Qwen3-0.6B")
     try:
-        return Path(snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors", "*.jinja"]))
+        return Path(
+            snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors", "*.jinja"], ignore_patterns=["*/*"])
+        )
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{name}: no such folder, and the hub did not give it ({reason})") from None
@@ -187,7 +194,7 @@ class KVCache:
 
     def move(self, source: Tensor, target: Tensor, rows: int) -> None:
         """Copy rows `source` over rows `target` and keep the first `rows` rows."""
-        self.kv[:, :, target] = self.kv[:, :, source]
+        self.kv[:, :, target, :, : self.longest] = self.kv[:, :, source, :, : self.longest]
         self.lengths[target] = self.lengths[source]
         self.rows, self.longest = rows, int(self.lengths[:rows].max()) if rows else 0
 
@@ -220,27 +227,26 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, kv, bias=bias)
         self.v_proj = nn.Linear(config.hidden_size, kv, bias=bias)
         self.o_proj = nn.Linear(q, config.hidden_size, bias=False)
-        if config.model_type == "qwen3":
-            self.q_norm = RMSNorm(self.width, config.rms_norm_eps)
-            self.k_norm = RMSNorm(self.width, config.rms_norm_eps)
-        self.qk_norm = config.model_type == "qwen3"
+        qwen3 = config.model_type == "qwen3"
+        self.q_norm = RMSNorm(self.width, config.rms_norm_eps) if qwen3 else nn.Identity()
+        self.k_norm = RMSNorm(self.width, config.rms_norm_eps) if qwen3 else nn.Identity()
 
     def forward(self, x: Tensor, where: Where, layer: int) -> Tensor:
         B, T, _ = x.shape
-        q = self.q_proj(x).view(B, T, -1, self.width)  # (B, T, H, D)
-        k = self.k_proj(x).view(B, T, -1, self.width)  # (B, T, G, D)
+        q = self.q_norm(self.q_proj(x).view(B, T, -1, self.width)).transpose(1, 2)  # (B, H, T, D)
+        k = self.k_norm(self.k_proj(x).view(B, T, -1, self.width)).transpose(1, 2)  # (B, G, T, D)
         v = self.v_proj(x).view(B, T, -1, self.width).transpose(1, 2)  # (B, G, T, D)
-        if self.qk_norm:
-            q, k = self.q_norm(q), self.k_norm(k)
-        q, k = rotate(q.transpose(1, 2), where.cos, where.sin), rotate(k.transpose(1, 2), where.cos, where.sin)
+        q, k = rotate(q, where.cos, where.sin), rotate(k, where.cos, where.sin)
         if where.cache is not None:
             stored = where.cache.write(layer, where.positions, k, v)
             if where.mask is not None:
                 k, v = stored.to(q.dtype)  # (B, G, S', D)
+        if T == 1:  # the heads that share a key become queries of one head: no key is copied for them
+            q = q.view(B, k.shape[1], -1, self.width)  # (B, G, H/G, D)
         # is_causal is for equal queries and keys: 1 query and 5 keys would see key 0 alone (pytorch #108108)
-        causal = where.mask is None
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=where.mask, is_causal=causal, enable_gqa=True)
-        return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))
+        causal = where.mask is None and T > 1
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=where.mask, is_causal=causal, enable_gqa=T > 1)
+        return self.o_proj(y.reshape(B, T, -1) if T == 1 else y.transpose(1, 2).reshape(B, T, -1))
 
 
 class SwiGLU(nn.Module):
@@ -329,7 +335,7 @@ class Transformer(nn.Module):
         """Read a Hugging Face folder (or hub name) into float32; raises InputError."""
         folder = resolve_folder(name)
         config = ModelConfig.read(folder / "config.json")
-        files = [folder / "model.safetensors"]
+        files = [folder / "model.safetensors"]  # or several, named by an index
         if not files[0].is_file():
             index = folder / "model.safetensors.index.json"
             files = [folder / file for file in sorted(set(read_json(index).get("weight_map", {}).values()))]
@@ -341,6 +347,7 @@ class Transformer(nn.Module):
                 raise InputError(f"{file}: not readable as safetensors ({error})") from None
         if config.tie_word_embeddings:
             state.pop("lm_head.weight", None)
+        state = {key: value for key, value in state.items() if not key.endswith("rotary_emb.inv_freq")}  # old files
         with torch.device("meta"):
             model = cls(config)
         expected = model.state_dict()

@@ -7,6 +7,7 @@ starts from. Every random draw is seeded by (seed, purpose, step), so nothing bu
 
 import argparse
 import json
+import math
 import random
 import re
 import shutil
@@ -80,12 +81,12 @@ class Config:
     grad_clip: float = setting(1.0, "largest gradient norm")
     micro_tokens: int = setting(2048, "tokens of a micro-batch, padding included; lower it when memory is short")
     # cold start
-    coldstart_updates: int = setting(1000, "supervised updates")
+    coldstart_updates: int = setting(750, "supervised updates")
     coldstart_batch: int = setting(16, "examples an update")
     coldstart_lr: float = setting(4e-3, "peak learning rate, falling to a tenth")
     coldstart_warmup: int = setting(50, "updates of linear warm-up")
-    coldstart_mix: str = setting("0.2,0.1,0.7", "shares of solving, reflective solving, construction")
-    coldstart_examples: int = setting(2000, "examples to collect from the model's own rollouts")
+    coldstart_mix: str = setting("0.2,0.1,0.7", "shares of solving, reflecting, constructing (builtin data)")
+    coldstart_examples: int = setting(2000, "examples to collect from own rollouts (other data)")
     # looking
     eval_problems: int = setting(500, "held-out problems of the table before and after")
     show_every: int = setting(10, "steps between three whole samples printed")
@@ -124,7 +125,13 @@ def parse_config(arguments: list[str] | None = None) -> Config:
         else:
             parser.add_argument(flag, dest=f.name, type=type(default), choices=f.metadata["choices"], help=shown)
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
-    config = Config(**{**PRESETS[given.pop("preset")], **given})
+    base = PRESETS[given.pop("preset")]
+    if given.get("resume"):  # a run goes on with its own settings; flags can still change them
+        out = Path(given.get("out", Config.out))
+        newest_checkpoint(out)  # or say that there is none
+        base = read_json(out / "config.json")
+        base = {name: value for name, value in base.items() if name in Config.__dataclass_fields__}
+    config = Config(**{**base, **given})
     check_config(config)
     return config
 
@@ -142,11 +149,20 @@ def check_config(c: Config) -> None:
         if isinstance(value, int | float) and not isinstance(value, bool):
             expect(value >= 0, flag, "0 or more", value)
             expect(value > 0 or f.name in may_be_zero, flag, "more than 0", value)
-    expect(c.n_pos + c.n_neg <= c.k, "--n-pos, --n-neg", "n_pos + n_neg <= k", f"{c.n_pos} + {c.n_neg} with k = {c.k}")
+    expect(c.k >= 2, "--k", "2 or more, a group to compare", c.k)
+    fits = c.algo == "grpo" or c.n_pos + c.n_neg <= c.k
+    expect(fits, "--n-pos, --n-neg", "n_pos + n_neg <= k", f"{c.n_pos} + {c.n_neg} with k = {c.k}")
     expect(c.clip_low < 1, "--clip-low", "less than 1", c.clip_low)
-    shares = re.fullmatch(r"[\d.]+,[\d.]+,[\d.]+", c.coldstart_mix)
+    shares = re.fullmatch(r"\d*\.?\d+(,\d*\.?\d+){2}", c.coldstart_mix)
     expect(bool(shares) and sum(c.mix()) > 0, "--coldstart-mix", "three shares such as 0.4,0.1,0.5", c.coldstart_mix)
     expect(c.stage != "rl" or bool(c.model) or c.resume, "--stage rl", "--model, something to start from", "none")
+    expect(
+        c.stage != "coldstart" or not c.resume,
+        "--resume",
+        "a stage with RL: the cold start has no checkpoints",
+        c.stage,
+    )
+    expect(c.data == "builtin" or bool(c.model) or c.resume, "--data", "'builtin', or a --model to start from", c.data)
     expect(c.device != "cuda" or torch.cuda.is_available(), "--device cuda", "a CUDA device", "none")
 
 
@@ -157,8 +173,10 @@ class Run:
         self.config, self.out = config, Path(config.out)
         cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
         self.device = torch.device("cuda" if cuda else "cpu")
-        self.problems, self.held_out = problem_sets(config)
+        if not config.resume and (self.out / "metrics.jsonl").exists():
+            raise InputError(f"{self.out}: expected a new folder, found a run; choose another --out, or --resume it")
         self.resumed = newest_checkpoint(self.out) if config.resume else None
+        self.problems, self.held_out = problem_sets(config)
         source = self.resumed or config.model
         torch.manual_seed(self.seed("weights"))
         if source:
@@ -178,9 +196,10 @@ class Run:
             self.model.compile(dynamic=True)
         self.tokens_generated = 0
         self.seconds: dict[str, float] = defaultdict(float)
-        if not self.resumed and (self.out / "metrics.jsonl").exists():
-            raise InputError(f"{self.out}: expected a new folder, found a run; choose another --out, or --resume it")
-        self.out.mkdir(parents=True, exist_ok=True)
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"--out: expected a folder that can be made, found {self.out} ({error})") from None
         write_text(self.out / "config.json", json.dumps(asdict(config), indent=2) + "\n")
 
     def seed(self, *purpose: Any) -> int:
@@ -238,16 +257,16 @@ class Run:
         parameters = [p for p in self.model.parameters() if p not in out]
         return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused)
 
-    def update(self, optimizers: list[torch.optim.Optimizer], lr: float) -> float:
-        """One update from the gathered gradients, clipped; returns their norm. Not finite: no update."""
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
+    def update(self, optimizers: list[torch.optim.Optimizer], lr: float) -> float | None:
+        """One update from the gathered gradients, clipped; returns their norm. Not finite: no update, None."""
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip).item()
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr
-            if norm.isfinite():
+            if math.isfinite(norm):
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-        return norm.item()
+        return norm if math.isfinite(norm) else None
 
     def log(self, file: str, *records: dict[str, Any]) -> None:
         with (self.out / file).open("a", encoding="utf-8") as lines:
@@ -261,11 +280,10 @@ class Run:
     def look(self, step: int) -> dict[str, Any]:
         """Measure the policy on the held-out problems as it is trained: sampled, one answer each."""
         c = self.config
-        with self.phase("eval"):
-            summary, _ = evaluate(
-                self.model, self.tokenizer, self.held_out, temperature=c.temperature, strict=c.strict,
-                max_new_tokens=c.max_new_tokens, seed=self.seed("eval"), max_rows=c.max_rows,
-            )  # fmt: skip
+        summary, _ = evaluate(
+            self.model, self.tokenizer, self.held_out, temperature=c.temperature, strict=c.strict,
+            max_new_tokens=c.max_new_tokens, seed=self.seed("eval"), max_rows=c.max_rows,
+        )  # fmt: skip
         self.log("metrics.jsonl", {"stage": "eval", "step": step, **summary})
         return summary
 
@@ -293,8 +311,7 @@ class Run:
         self.tokens_generated, parameters = trainer["tokens_generated"], dict(self.model.named_parameters())
         for name, tensor in load_file(self.resumed / "optimizer.safetensors").items():
             parameter, key = name.split(":")
-            on = self.device if key != "step" or self.device.type == "cuda" else torch.device("cpu")
-            optimizer.state[parameters[parameter]][key] = tensor.to(on)
+            optimizer.state[parameters[parameter]][key] = tensor.to(self.device)
         for file in ("metrics.jsonl", "samples.jsonl"):
             kept = [r for r in self.logged(file) if r.get("stage") == "coldstart" or r["step"] <= trainer["step"]]
             write_text(self.out / file, "".join(json.dumps(record) + "\n" for record in kept))

@@ -23,12 +23,13 @@ def token_logprobs(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> tup
     """Log-prob of each token given those before it, and the entropy of the distribution it came from.
 
     logits: (B, T, V) of model(ids); ids: (B, T). Returns two (B, T) in nats, aligned with ids: entry t
-    belongs to token t. Entry 0 is 0, since nothing predicts the first token. This is the only place in the
-    project that shifts by one.
+    belongs to token t. Entry 0 is 0, since nothing predicts the first token. The entropy carries no gradient.
+    This is the only place in the project that shifts by one.
     """
     logp = (logits[:, :-1].float() / temperature).log_softmax(dim=-1)  # (B, T-1, V)
     taken = logp.gather(-1, ids[:, 1:, None])[..., 0]  # (B, T-1)
-    entropy = -(logp.exp() * logp.clamp(min=torch.finfo(logp.dtype).min)).sum(dim=-1)  # (B, T-1)
+    with torch.no_grad():  # nobody trains on it, and its graph would hold three tensors of (B, T, V)
+        entropy = torch.special.entr(logp.exp()).sum(dim=-1)  # (B, T-1)
     first = taken.new_zeros(len(ids), 1)
     return torch.cat((first, taken), dim=1), torch.cat((first, entropy), dim=1)
 

@@ -15,8 +15,10 @@ Letters in shapes: B rows of a micro-batch, T tokens, N trajectories of a step.
 """
 
 import random
+import signal
 from collections import defaultdict
 from dataclasses import asdict
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -27,7 +29,7 @@ from augment import Construction, Group, construction_metrics, format_parts, is_
 from coldstart import coldstart
 from data import Problem, run_main
 from eval import format_table
-from model import Transformer
+from model import InputError, Transformer
 from rollout import Trajectory, collate, micro_batches
 from run import Run, parse_config
 from tapo_loss import decoupled_groups, group_advantages, k3_kl, ots_weights, row_scales, tapo_loss, token_logprobs
@@ -58,8 +60,8 @@ def rl_step(run: Run, step: int, optimizer: torch.optim.Optimizer, start: Transf
             _, made = run.rewrite(groups, step)
         for m in made:
             if not m.refused:
-                prompt_ids = groups[m.question].rollouts[0].prompt_ids  # the bare question
-                rows.append(Trajectory(prompt_ids, m.token_ids, m.reward, m.question, "constructed", prefix=m.prefix))
+                prompt_ids = groups[m.group].rollouts[0].prompt_ids  # the bare question
+                rows.append(Trajectory(prompt_ids, m.token_ids, m.reward, m.group, "constructed", prefix=m.prefix))
         run.log("samples.jsonl", *({"step": step + 1, **asdict(m)} for m in made))
         metrics |= construction_metrics(made)
     with run.phase("update"):
@@ -88,10 +90,10 @@ def update_policy(
     advantages, scales, constructed = advantages[needed], scales[needed], constructed[needed]
 
     metrics: dict[str, Any] = {"trained_rows": len(rows), "loss": None, "grad_norm": None}
-    old: list[tuple[Tensor, Tensor]] = []  # of each micro-batch: pi_old's log-probs and the token weights
-    sums: dict[str, float] = defaultdict(float)
+    old: list[Tensor] = []  # pi_old's log-probs of each micro-batch
+    means: dict[str, Tensor] = defaultdict(lambda: torch.zeros(2, device=run.device))  # name -> (sum, count)
     for update in range(c.updates if rows else 0):
-        metrics["loss"] = 0.0
+        loss_sum = torch.zeros((), device=run.device)
         for b, indices in enumerate(micro_batches(rows, c.micro_tokens)):
             batch = [rows[i] for i in indices]
             ids, mask = collate(batch, run.device)  # (B, T)
@@ -99,49 +101,48 @@ def update_policy(
             with run.autocast():
                 logits = run.model(ids)  # (B, T, V)
             logp, entropy = token_logprobs(logits, ids, c.temperature)  # (B, T)
+            del logits  # the largest tensor of the step; its gradient is as large
+            ots = ots_weights(logp, entropy)  # (B, T)
+            weight = torch.where(is_ref[:, None], ots, 1.0) if c.ots else torch.ones_like(ots)
             if update == 0:  # theta is still pi_old
-                weight = torch.where(is_ref[:, None], ots_weights(logp, entropy) if c.ots else 1.0, 1.0)
-                old.append((logp.detach(), weight))
-                measure(sums, batch, logp.detach(), ots_weights(logp, entropy))
+                old.append(logp.detach())
+                measure(means, batch, logp.detach(), ots, mask, is_ref)
             ref_logp = logprobs_under(start, run, ids) if c.kl_coef and start else None
             loss, clipped = tapo_loss(
-                logp, old[b][0], advantage, mask, old[b][1], scale, c.clip_low, c.clip_high, c.kl_coef, ref_logp, is_ref
+                logp, old[b], advantage, mask, weight, scale, c.clip_low, c.clip_high, c.kl_coef, ref_logp, is_ref
             )
             loss.backward()
-            metrics["loss"] += loss.item()
-            sums["tokens"] += mask.sum().item()
-            sums["clip_low_share:tokens"] += clipped[advantage < 0].sum().item()
-            sums["clip_high_share:tokens"] += clipped[advantage > 0].sum().item()
-        metrics["grad_norm"] = run.update([optimizer], lr)
-    return metrics | {
-        name.split(":")[0]: total / sums[name.split(":")[1]] for name, total in sums.items() if ":" in name
-    }
+            loss_sum += loss.detach()
+            for name, rows_of_sign in (("clip_low_share", advantage < 0), ("clip_high_share", advantage > 0)):
+                means[name] += torch.stack(((clipped & rows_of_sign[:, None]).sum(), mask.sum()))
+        norm = run.update([optimizer], lr)
+        metrics |= {"loss": loss_sum.item(), "grad_norm": norm, "skipped": norm is None}
+    return metrics | {name: (total / count).item() for name, (total, count) in means.items() if count > 0}
 
 
 # ---------------------------------------------------------------- what is measured
 
 
-def measure(sums: dict[str, float], batch: list[Trajectory], logp: Tensor, weight: Tensor) -> None:
-    """Add up, over the tokens of a micro-batch: |sampler's - trainer's log-prob| in nats, and OTS weights (by
-    part: the wrong prefix, the first token after it, the rest). "a:b" is a sum to be divided by "b"."""
-    for row, row_logp, row_weight in zip(batch, logp, weight, strict=True):
-        answer = slice(len(row.prompt_ids), len(row))
-        if row.logprobs is not None:
-            difference = (row_logp[answer].cpu() - torch.tensor(row.logprobs)).abs()
-            sums["mismatch:sampled"] += difference.sum().item()
-            sums["sampled"] += len(difference)
-        if row.kind == "constructed":
-            w = row_weight[answer]
-            parts = {
-                "": w,
-                "_prefix": w[: row.prefix],
-                "_turn": w[row.prefix : row.prefix + 1],
-                "_rest": w[row.prefix + 1 :],
-            }
-            for part, values in parts.items():
-                if len(values):
-                    sums[f"ots_weight{part}:ots{part}"] += values.sum().item()
-                    sums[f"ots{part}"] += len(values)
+def measure(
+    means: dict[str, Tensor], batch: list[Trajectory], logp: Tensor, ots: Tensor, mask: Tensor, is_ref: Tensor
+) -> None:
+    """Add the token sums of a micro-batch, logp, ots, mask (B, T): |trainer's - sampler's log-prob| in nats on
+    sampled answers; OTS weights on constructed ones, in all and by part: the wrong prefix, the turn (the first
+    token after it, which decides to reflect) and the rest."""
+    turn = torch.tensor([[len(row.prompt_ids) + row.prefix] for row in batch], device=mask.device)  # (B, 1)
+    place = torch.arange(mask.shape[1], device=mask.device) - turn  # (B, T), 0 at the turn
+    sampled = torch.zeros(mask.shape)
+    for i, row in enumerate(batch):
+        sampled[i, len(row.prompt_ids) : len(row)] = torch.tensor(row.logprobs or [0.0] * len(row.token_ids))
+    ref, plain = mask * is_ref[:, None], mask * ~is_ref[:, None]
+    for name, values, where in (
+        ("mismatch", (logp - sampled.to(logp.device)).abs(), plain),
+        ("ots_weight", ots, ref),
+        ("ots_weight_prefix", ots, ref * (place < 0)),
+        ("ots_weight_turn", ots, ref * (place == 0)),
+        ("ots_weight_rest", ots, ref * (place > 0)),
+    ):
+        means[name] += torch.stack(((values * where).sum(), where.sum()))
 
 
 def rollout_metrics(run: Run, groups: list[Group]) -> dict[str, Any]:
@@ -182,17 +183,13 @@ def kl_to(start: Transformer, run: Run, rows: list[Trajectory]) -> float:
 
 def show(groups: list[Group], made: list[Construction], step: int) -> None:
     """Three whole samples: a right answer, a wrong one, and a construction, where there is one."""
-    samples = [
-        (group, text, reward) for group in groups for text, reward in zip(group.texts, group.rewards, strict=True)
-    ]
+    samples = [sample for group in groups for sample in zip(group.rewards, group.texts, repeat(group.problem))]
     blocks = [f"--- step {step + 1}"]
     for wanted in (1.0, 0.0):
-        for group, text, reward in (sample for sample in samples if sample[2] == wanted):
-            problem = group.problem
+        for reward, text, problem in [sample for sample in samples if sample[0] == wanted][:1]:
             blocks.append(f"[sampled, reward {reward:g}, gold {problem.answer}] {problem.question}\n{text}")
-            break
     for m in [m for m in made if m.reward][:1]:
-        blocks.append(f"[constructed, reward {m.reward:g}] {groups[m.question].problem.question}\n{format_parts(m)}")
+        blocks.append(f"[constructed, reward {m.reward:g}] {m.question}\n{format_parts(m)}")
     tqdm.write("\n\n".join(blocks) + "\n")
 
 
@@ -203,28 +200,30 @@ def rl(run: Run) -> None:
     """c.steps steps of RL, measured before and after on held-out problems."""
     c, optimizer = run.config, run.optimizer(run.config.lr)
     first = run.restore(optimizer) if run.resumed else 0
+    if first > c.steps:
+        raise InputError(f"--steps: expected {first} or more, where the run already is, found {c.steps}")
     if first == 0:
         run.save(0)
     before = run.look(0) if first == 0 else next(r for r in run.logged("metrics.jsonl") if r["stage"] == "eval")
     start = None
     if c.kl_rows or c.kl_coef:  # the policy that RL began with
         start = Transformer.from_pretrained(run.out / "checkpoints" / "step-0").to(run.device).requires_grad_(False)
-    step = first
-    try:
-        with tqdm(total=c.steps, initial=first, desc=c.algo, unit="step") as bar:
-            for step in range(first, c.steps):
-                run.seconds.clear()
-                metrics = rl_step(run, step, optimizer, start)
-                seconds = {name: round(value, 3) for name, value in run.seconds.items()}
-                tokens = {"tokens_generated": run.tokens_generated}
-                run.log("metrics.jsonl", {"stage": "rl", "step": step + 1, **metrics, **tokens, "seconds": seconds})
-                bar.set_postfix(reward=f"{metrics['reward']:.3f}", eligible=f"{metrics['eligible_share']:.2f}")
-                bar.update()
-                if (step + 1) % c.save_every == 0 and step + 1 < c.steps:
-                    run.save(step + 1, optimizer)
-    except KeyboardInterrupt:
-        run.save(step, optimizer)  # the step that was cut off is done again by --resume
-        raise SystemExit(f"\nstopped; {run.out}/checkpoints/step-{step} is saved, go on with --resume") from None
+    stop: list[int] = []  # Ctrl-C lets the step end first: half an update must not be saved
+    default = signal.signal(signal.SIGINT, lambda number, _: stop.append(number))
+    with tqdm(total=c.steps, initial=first, desc=c.algo, unit="step") as bar:
+        for step in range(first, c.steps):
+            run.seconds.clear()
+            metrics = rl_step(run, step, optimizer, start)
+            seconds = {name: round(value, 3) for name, value in run.seconds.items()}
+            tokens = {"tokens_generated": run.tokens_generated}
+            run.log("metrics.jsonl", {"stage": "rl", "step": step + 1, **metrics, **tokens, "seconds": seconds})
+            bar.set_postfix(reward=f"{metrics['reward']:.3f}", eligible=f"{metrics['eligible_share']:.2f}")
+            bar.update()
+            if stop or ((step + 1) % c.save_every == 0 and step + 1 < c.steps):
+                folder = run.save(step + 1, optimizer)
+            if stop:
+                raise SystemExit(f"\nstopped; {folder} is saved, go on with --resume")
+    signal.signal(signal.SIGINT, default)
     print(f"\ncheckpoint: {run.save(c.steps, optimizer)}\n")
     examples = [m for m in run.logged("samples.jsonl") if m["reward"] and m["diagnosis"] and m["prefix"]]
     if examples:

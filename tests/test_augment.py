@@ -188,7 +188,14 @@ def test_fidelity_is_measured_in_tokens(tokenizer):
 def test_metrics_are_shares_of_pairs_and_of_trajectories(tokenizer):
     replies = [format_reply("a", REFLECTIVE), format_reply("a", WRONG.replace("6", "7")), "nothing", RIGHT]
     metrics = construction_metrics([construct_one(tokenizer, reply) for reply in replies])
-    assert (metrics["pairs"], metrics["parse_share"], metrics["ref_reward"]) == (4, 0.5, 0.5)
+    assert (metrics["pairs"], metrics["parse_share"], metrics["kept_share"], metrics["ref_reward"]) == (
+        4,
+        0.5,
+        0.5,
+        0.5,
+    )
+    copied = construction_metrics([construct_one(tokenizer, format_reply("a", RIGHT))])
+    assert (copied["parse_share"], copied["kept_share"]) == (1.0, 0.0)  # well formed, of no use
     assert metrics["diagnosis_share"] == 0.5 and metrics["refused"] == {"no <analysis>": 2}
     assert construction_metrics([])["parse_share"] is None
 
@@ -211,6 +218,7 @@ def test_the_parts_of_a_construction_are_told_apart(tokenizer):
         ("I made a mistake above", True),
         ("so 2+2=5 is wrong", True),
         ("She waited for 3 hours; the weight is 5.", False),
+        ("They had to wait 5 minutes", False),
         ("#### 5", False),
         ("He checks 3 items", False),
     ],

@@ -9,12 +9,13 @@ from conftest import shared
 
 import data
 from augment import TAGS
-from data import INSTRUCTION, Problem, Tokenizer, builtin_problems, correct, load_problems, render, spoil
+from data import INSTRUCTION, Problem, Tokenizer, builtin_problems, compile_template, correct, load_problems, spoil
 from model import InputError
 
 
 def write_lines(path, *lines):
-    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n")
+    text = "\r\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines) + "\n"
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode("utf-8", "surrogateescape"))  # as some editors leave it
     return str(path)
 
 
@@ -35,6 +36,7 @@ def test_other_files_give_question_and_answer(tmp_path):
     [
         ('{"question": "Q", "answer": ', "not valid JSON"),
         ("[1, 2]", "JSON object"),
+        ("\udcff", "not valid JSON"),  # not UTF-8
         ({"question": "Q"}, "'answer'"),
         ({"question": "", "answer": "1"}, "'question'"),
         ({"question": "Q", "answer": None}, "'answer'"),
@@ -174,18 +176,23 @@ TEMPLATE = (
 
 
 def test_the_chat_template_is_used_where_there_is_one(tokenizer):
-    tokenizer.chat_template = TEMPLATE
+    tokenizer.chat_template = compile_template(TEMPLATE)
     text = tokenizer.inner.decode(tokenizer.question_prompt("How many?"), skip_special_tokens=False)
     assert text == f"<|user|>{INSTRUCTION.format(question='How many?')}<|end|>\n<|assistant|>"
     assert tokenizer.eos_id in tokenizer.question_prompt("How many?")  # specials of the template are specials
 
 
-def test_a_chat_template_cannot_reach_out_of_its_sandbox():
+def test_a_chat_template_cannot_reach_out_of_its_sandbox(tokenizer):
     """Templates come with downloads: this one would list the classes of the interpreter."""
-    with pytest.raises(InputError, match="chat template"):
-        render("{{ ''.__class__.__mro__[1].__subclasses__() }}", messages=[])
-    with pytest.raises(InputError, match="no system role"):
-        render("{{ raise_exception('no system role') }}", messages=[])
+    for template, says in (
+        ("{{ ''.__class__.__mro__[1].__subclasses__() }}", "unsafe"),
+        ("{{ raise_exception('no user role') }}", "no user role"),
+    ):
+        tokenizer.chat_template = compile_template(template)
+        with pytest.raises(InputError, match=f"chat template: .*{says}"):
+            tokenizer.question_prompt("How many?")
+    with pytest.raises(InputError, match="chat template: not readable"):
+        compile_template("{% if %}")
 
 
 def test_chat_prompts_equal_transformers(smollm2):

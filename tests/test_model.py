@@ -84,6 +84,14 @@ def test_a_checkpoint_in_several_files_is_read_through_its_index(tmp_path):
     assert difference(Transformer.from_pretrained(tmp_path), reference) < 1e-4
 
 
+def test_an_old_conversion_that_kept_its_rope_buffers_is_read(tmp_path):
+    small_model().save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    extra = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
+    save_file(state | extra, tmp_path / "model.safetensors")
+    assert torch.equal(Transformer.from_pretrained(tmp_path)(IDS), small_model()(IDS))
+
+
 def test_smollm2_equals_transformers(smollm2, tmp_path):
     ids = torch.randint(0, 49152, (2, 48), generator=torch.Generator().manual_seed(0))
     ours = Transformer.from_pretrained(smollm2)
@@ -107,6 +115,7 @@ def test_smollm2_equals_transformers(smollm2, tmp_path):
         ("quantization_config", {"bits": 4}),
         ("hidden_size", None),
         ("vocab_size", "many"),
+        ("num_key_value_heads", 3),
     ],
 )
 def test_a_setting_that_is_not_built_is_refused_by_name(tmp_path, field, value):

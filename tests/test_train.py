@@ -1,6 +1,7 @@
 """The loop: what reaches the update, what is the same whatever the machine does, what a run leaves behind."""
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -210,15 +211,15 @@ def test_four_steps_equal_two_and_resume_and_two(learned, tmp_path, monkeypatch,
     step = train.rl_step
 
     def interrupted(run, number, *rest):
-        if number == 3:
-            raise KeyboardInterrupt
+        if number == 2:
+            signal.raise_signal(signal.SIGINT)  # Ctrl-C in the middle of the third step
         return step(run, number, *rest)
 
     monkeypatch.setattr(train, "rl_step", interrupted)
     code, _, _ = run_cli(monkeypatch, capsys, train.main, *flags(learned, tmp_path / "cut", **settings))
     assert code == 1 and (tmp_path / "cut/checkpoints/step-3").is_dir()
     monkeypatch.setattr(train, "rl_step", step)
-    again = [*flags(learned, tmp_path / "cut", **settings), "--resume"]
+    again = ["--out", tmp_path / "cut", "--resume"]  # its other settings are its own
     assert run_cli(monkeypatch, capsys, train.main, *again)[0] == 0
     for file in ("model.safetensors", "optimizer.safetensors"):
         assert same(*(load_file(tmp_path / name / "checkpoints/step-4" / file) for name in ("whole", "cut")))
@@ -252,6 +253,9 @@ def test_a_cold_start_on_other_problems_learns_from_verified_answers_of_its_own(
     ("arguments", "says"),
     [
         (["--k", "-8"], "--k"),
+        (["--k", "1", "--algo", "grpo"], "--k"),
+        (["--coldstart-mix", ".,.,1"], "--coldstart-mix"),
+        (["--data", "gsm8k"], "--model"),
         (["--n-pos", "5", "--n-neg", "4"], "n_pos + n_neg <= k"),
         (["--steps", "many"], "--steps"),
         (["--speed", "9"], "--speed"),
@@ -271,6 +275,15 @@ def test_bad_input_is_one_line_and_code_2_and_writes_nothing(arguments, says, tm
     assert code == 2 and printed == ""
     assert err.startswith("error: ") and err.count("\n") == 1 and says in err
     assert not out.exists()
+
+
+def test_gradients_that_are_not_finite_are_skipped_and_said(learned, tmp_path):
+    run = make_run(learned, tmp_path)
+    optimizer, before = run.optimizer(1e-3), {k: v.clone() for k, v in run.model.state_dict().items()}
+    for parameter in run.model.parameters():
+        parameter.grad = torch.full_like(parameter, torch.nan)
+    assert run.update([optimizer], 1e-3) is None
+    assert same(before, run.model.state_dict()) and all(p.grad is None for p in run.model.parameters())
 
 
 def test_a_run_is_never_written_over(learned, tmp_path, monkeypatch, capsys):
