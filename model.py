@@ -1,9 +1,8 @@
 """The transformer and its KV cache: Llama, Qwen2 and Qwen3 checkpoints in one plain decoder.
 
-A block is x + Attention(RMSNorm(x)), then x + SwiGLU(RMSNorm(x)). Attention is grouped-query with
-rotary positions (RoPE); Qwen2 adds a bias to q, k and v, Qwen3 a norm on every head's q and k. The
-modules carry the names of Hugging Face's tensors, so reading and writing a folder needs no table of
-names. Settings that are not built here are refused by name instead of being ignored.
+A block is x + Attention(RMSNorm(x)), then x + SwiGLU(RMSNorm(x)). Attention is grouped-query with rotary
+positions (RoPE); Qwen2 adds a bias to q, k and v, Qwen3 a norm on every head's q and k. The modules carry the
+names of Hugging Face's tensors. Settings that are not built here are refused by name instead of being ignored.
 
 Letters in shapes: B rows, T tokens, C hidden width, H query heads, G key/value heads, D head width,
 S cache slots, L layers, V vocabulary.
@@ -20,15 +19,13 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
-ROPE_FIELDS: dict[str, list[str]] = {
-    "default": [],
-    "linear": ["factor"],
-    "llama3": ["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"],
-}
+LLAMA3 = ["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"]
+ROPE_FIELDS: dict[str, list[str]] = {"default": [], "linear": ["factor"], "llama3": LLAMA3}
 
 
 class InputError(ValueError):
@@ -59,15 +56,12 @@ class ModelConfig:
     def read(cls, path: Path) -> "ModelConfig":
         """Read config.json; raises InputError that names the file and the field."""
         raw = read_json(path)
+        off, full = [None, False], ["full_attention"] * len(raw.get("layer_types") or [])
         implemented: dict[str, list[Any]] = {
-            "model_type": list(ARCHITECTURES),
-            "architectures": [None, [ARCHITECTURES.get(str(raw.get("model_type")))]],
-            "hidden_act": [None, "silu"],
-            **{name: [None, False] for name in ("attention_bias", "mlp_bias", "use_sliding_window")},
-            "layer_types": [None, ["full_attention"] * len(raw.get("layer_types") or [])],
-            "partial_rotary_factor": [None, 1.0],
-            "quantization_config": [None],
-        }
+            "model_type": list(ARCHITECTURES), "architectures": [None, [ARCHITECTURES.get(str(raw.get("model_type")))]],
+            "attention_bias": off, "mlp_bias": off, "use_sliding_window": off, "hidden_act": [None, "silu"],
+            "layer_types": [None, full], "partial_rotary_factor": [None, 1.0], "quantization_config": [None],
+        }  # fmt: skip
         for field, values in implemented.items():
             if raw.get(field) not in values:
                 expected = " or ".join(repr(value) if value is not None else "nothing" for value in values)
@@ -89,11 +83,6 @@ class ModelConfig:
                 known[field] = known["hidden_size"] // known["num_attention_heads"]
             if not isinstance(known.get(field), int) or known[field] < 1:
                 raise InputError(f"{path}: {field} = {known.get(field)!r}, expected a whole number above 0")
-        if known["num_attention_heads"] % known["num_key_value_heads"]:
-            heads = known["num_attention_heads"]
-            raise InputError(
-                f"{path}: num_key_value_heads = {known['num_key_value_heads']}, expected a divisor of {heads}"
-            )
         return cls(**known)
 
     def write(self, path: Path) -> None:
@@ -105,11 +94,9 @@ class ModelConfig:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; raises InputError when it is missing or not one."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path.parent}: no {path.name}, expected a Hugging Face model folder") from None
+        value = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not readable as JSON ({error})") from None
+        raise InputError(f"{path}: expected a file of a Hugging Face model folder ({error})") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value
@@ -134,16 +121,13 @@ def resolve_folder(name: str | os.PathLike[str]) -> Path:
             snapshot_download(str(name), allow_patterns=["*.json", "*.safetensors", "*.jinja"], ignore_patterns=["*/*"])
         )
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InputError(f"{name}: no such folder, and the hub did not give it ({reason})") from None
+        reason = " ".join(str(error).split())
+        raise InputError(f"{name}: no such folder, and the hub did not give it ({reason[:200]})") from None
 
 
 def rope_frequencies(config: ModelConfig) -> Tensor:
-    """Radians per position of each rotated pair, (D/2,), with linear or llama3 scaling applied.
-
-    Source: RoFormer section 3.2; llama3 scaling as in Meta's Llama 3.1 (long waves are slowed down by
-    `factor`, short ones kept, those between are blended).
-    """
+    """Radians per position of each rotated pair, (D/2,). Source: RoFormer section 3.2; llama3 scaling as in
+    Meta's Llama 3.1: long waves are slowed down by `factor`, short ones kept, those between are blended."""
     pairs = torch.arange(0, config.head_dim, 2, dtype=torch.float32) / config.head_dim
     frequency = 1.0 / config.rope_theta**pairs  # (D/2,)
     scaling = config.rope_scaling
@@ -317,10 +301,9 @@ class Transformer(nn.Module):
         T = ids.shape[1]
         positions, mask = torch.arange(T, device=ids.device)[None], None  # (1, T)
         if cache is not None:
-            fresh = cache.longest == 0
             positions = positions + cache.lengths[: cache.rows, None]  # (B, T)
             cache.longest += T
-            if not fresh:
+            if cache.longest > T:  # there is something before these tokens
                 slots = torch.arange(cache.longest, device=ids.device)
                 mask = (slots <= positions[..., None])[:, None]  # (B, 1, T, S')
         angles = (positions[..., None] * self.inv_freq)[:, None]  # (B or 1, 1, T, D/2)
@@ -335,16 +318,13 @@ class Transformer(nn.Module):
         """Read a Hugging Face folder (or hub name) into float32; raises InputError."""
         folder = resolve_folder(name)
         config = ModelConfig.read(folder / "config.json")
-        files = [folder / "model.safetensors"]  # or several, named by an index
-        if not files[0].is_file():
-            index = folder / "model.safetensors.index.json"
-            files = [folder / file for file in sorted(set(read_json(index).get("weight_map", {}).values()))]
-        state: dict[str, Tensor] = {}
-        for file in files:
+        index, state = folder / "model.safetensors.index.json", {}
+        files = set(read_json(index)["weight_map"].values()) if index.is_file() else {"model.safetensors"}
+        for file in sorted(files):
             try:
-                state.update(load_file(file))
-            except Exception as error:  # safetensors has no public class for a damaged file
-                raise InputError(f"{file}: not readable as safetensors ({error})") from None
+                state.update(load_file(folder / file))
+            except (OSError, SafetensorError) as error:
+                raise InputError(f"{folder / file}: not readable as safetensors ({error})") from None
         if config.tie_word_embeddings:
             state.pop("lm_head.weight", None)
         state = {key: value for key, value in state.items() if not key.endswith("rotary_emb.inv_freq")}  # old files

@@ -115,7 +115,6 @@ def test_smollm2_equals_transformers(smollm2, tmp_path):
         ("quantization_config", {"bits": 4}),
         ("hidden_size", None),
         ("vocab_size", "many"),
-        ("num_key_value_heads", 3),
     ],
 )
 def test_a_setting_that_is_not_built_is_refused_by_name(tmp_path, field, value):
