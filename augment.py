@@ -146,7 +146,7 @@ class Construction:
     prefix: int = 0  # tokens that y_ref has in common with y- from the start
     left_at: float = 0.0  # prefix / tokens of y-: where it left the wrong answer
     prefix_share: float = 0.0  # prefix / tokens of y_ref
-    diagnosis: bool = False  # a phrase of reflection comes after the prefix
+    diagnosis: bool = False  # a phrase of reflection comes right after the prefix
     copied_share: float = 0.0  # of the rest, the share of tokens that is y+'s own ending
 
 
@@ -238,7 +238,7 @@ def judge(
     made.prefix = common_prefix(ids, wrong)
     made.left_at, made.prefix_share = made.prefix / max(len(wrong), 1), made.prefix / len(ids)
     rest = ids[made.prefix :]
-    made.diagnosis = is_reflective(tokenizer.decode(rest))
+    made.diagnosis = is_reflective(tokenizer.decode(rest).lstrip().split("\n")[0])
     made.copied_share = common_prefix(rest[::-1], right[::-1]) / max(len(rest), 1)
     return made
 

@@ -8,6 +8,7 @@ tokenizer.json and chat template; the tiny model gets a BPE of its own, trained 
 
 import argparse
 import json
+import math
 import os
 import random
 import re
@@ -64,14 +65,15 @@ def read_problem(line: bytes, where: str) -> Problem:
     """One JSON line with "question" (or "problem") and "answer"; GSM8K's worked answers are taken apart."""
     try:
         record = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not valid JSON ({error})") from None
     if not isinstance(record, dict):
         raise InputError(f"{where}: expected a JSON object, found {type(record).__name__}")
 
     def text(field: str, value: Any) -> str:
-        value = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-        if not isinstance(value, str) or not value.strip():
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            value = str(value)
+        if not isinstance(value, str) or not value.strip() or re.search("[\\ud800-\\udfff]", value):
             raise InputError(f"{where}: expected a text in {field!r}, found {value!r}")
         return value.strip()
 
@@ -341,3 +343,6 @@ def run_main(main: Callable[[], None]) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        sys.exit(130)

@@ -190,6 +190,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.limit is not None and args.limit < 1:
         parser.error(f"--limit: expected 1 or more, found {args.limit}")
+    if args.out and (args.out.is_dir() or not args.out.parent.is_dir()):
+        parser.error(f"--out: expected a file in a folder that exists, found {args.out}")
     problems = load_problems(args.data, "test", args.limit)
     model = Transformer.from_pretrained(args.model)
     tokenizer = Tokenizer.from_pretrained(args.model, model.config.vocab_size)
@@ -213,7 +215,6 @@ def main() -> None:
             "temperature": temperature
         }
         records = [asdict(p) | {"answers": [asdict(a) for a in g]} for p, g in zip(problems, answers, strict=True)]
-        args.out.parent.mkdir(parents=True, exist_ok=True)
         write_text(args.out, json.dumps({"settings": settings, "summary": summary, "problems": records}, indent=1))
 
 

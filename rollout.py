@@ -132,10 +132,15 @@ def sample(
             raise InputError(
                 f"prompt {i}: expected 1 to {context - 1} tokens (the context is {context}), found {len(prompt)}"
             )
-    if n < 1 or max_new_tokens < 1 or max_rows < 1 or temperature < 0 or not 0 < top_p <= 1 or top_k < 0:
+    if (
+        min(n, max_new_tokens, max_rows) < 1
+        or not (temperature == 0 or 1e-6 <= temperature < 1e6)
+        or not 0 < top_p <= 1
+        or top_k < 0
+    ):
         raise InputError(
-            f"sampling: expected n, max_new_tokens, max_rows >= 1, temperature, top_k >= 0 and 0 < top_p <= 1, found "
-            f"n={n}, {max_new_tokens=}, {max_rows=}, {temperature=}, {top_k=}, {top_p=}"
+            "sampling: expected n, max_new_tokens, max_rows >= 1, top_k >= 0, 0 < top_p <= 1, temperature 0 or 1e-6 "
+            f"to 1e6; found {n=}, {max_new_tokens=}, {max_rows=}, {top_k=}, {top_p=}, {temperature=}"
         )
     if not prompts:
         return []

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from augment import TAGS, Construction, Group, Pair, builtin_examples, choose_pairs, construct
@@ -147,8 +148,9 @@ def check_config(c: Config) -> None:
     for f in fields(c):
         value, flag = getattr(c, f.name), "--" + f.name.rstrip("_").replace("_", "-")
         if isinstance(value, int | float) and not isinstance(value, bool):
-            expect(value >= 0, flag, "0 or more", value)
+            expect(math.isfinite(value) and value >= 0, flag, "0 or more", value)
             expect(value > 0 or f.name in may_be_zero, flag, "more than 0", value)
+    expect(bool(c.out.strip()), "--out", "a folder", repr(c.out))
     expect(c.k >= 2, "--k", "2 or more, a group to compare", c.k)
     fits = c.algo == "grpo" or c.n_pos + c.n_neg <= c.k
     expect(fits, "--n-pos, --n-neg", "n_pos + n_neg <= k", f"{c.n_pos} + {c.n_neg} with k = {c.k}")
@@ -173,8 +175,10 @@ class Run:
         self.config, self.out = config, Path(config.out)
         cuda = config.device == "cuda" or (config.device == "auto" and torch.cuda.is_available())
         self.device = torch.device("cuda" if cuda else "cpu")
-        if not config.resume and (self.out / "metrics.jsonl").exists():
-            raise InputError(f"{self.out}: expected a new folder, found a run; choose another --out, or --resume it")
+        if not config.resume and self.out.is_dir() and any(self.out.iterdir()):
+            raise InputError(
+                f"{self.out}: expected a new or empty folder, found files; choose another --out, or --resume"
+            )
         self.resumed = newest_checkpoint(self.out) if config.resume else None
         self.problems, self.held_out = problem_sets(config)
         source = self.resumed or config.model
@@ -275,7 +279,8 @@ class Run:
     def logged(self, file: str) -> list[dict[str, Any]]:
         """The records of a log so far."""
         path = self.out / file
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]  # a kill can tear the last one
 
     def look(self, step: int) -> dict[str, Any]:
         """Measure the policy on the held-out problems as it is trained: sampled, one answer each."""
@@ -307,11 +312,14 @@ class Run:
     def restore(self, optimizer: torch.optim.Optimizer) -> int:
         """Load the optimizer of the resumed checkpoint, drop what was logged after it; returns its step."""
         assert self.resumed
-        trainer = read_json(self.resumed / "trainer.json")
-        self.tokens_generated, parameters = trainer["tokens_generated"], dict(self.model.named_parameters())
-        for name, tensor in load_file(self.resumed / "optimizer.safetensors").items():
-            parameter, key = name.split(":")
-            optimizer.state[parameters[parameter]][key] = tensor.to(self.device)
+        trainer, parameters = read_json(self.resumed / "trainer.json"), dict(self.model.named_parameters())
+        try:
+            self.tokens_generated = trainer["tokens_generated"]
+            for name, tensor in load_file(self.resumed / "optimizer.safetensors").items():
+                parameter, key = name.split(":")
+                optimizer.state[parameters[parameter]][key] = tensor.to(self.device)
+        except (OSError, KeyError, SafetensorError) as error:
+            raise InputError(f"{self.resumed}: expected a whole checkpoint ({error!r})") from None
         for file in ("metrics.jsonl", "samples.jsonl"):
             kept = [r for r in self.logged(file) if r.get("stage") == "coldstart" or r["step"] <= trainer["step"]]
             write_text(self.out / file, "".join(json.dumps(record) + "\n" for record in kept))
@@ -319,10 +327,10 @@ class Run:
 
 
 def newest_checkpoint(out: Path) -> Path:
-    found = sorted(out.glob("checkpoints/step-*[0-9]"), key=lambda path: int(path.name.split("-")[1]))
+    found = [path for path in out.glob("checkpoints/step-*") if path.name[5:].isdigit()]
     if not found:
         raise InputError(f"--resume: expected a checkpoint under {out}, found none")
-    return found[-1]
+    return max(found, key=lambda path: int(path.name[5:]))
 
 
 def problem_sets(c: Config) -> tuple[list[Problem], list[Problem]]:

@@ -188,7 +188,7 @@ def show(groups: list[Group], made: list[Construction], step: int) -> None:
     for wanted in (1.0, 0.0):
         for reward, text, problem in [sample for sample in samples if sample[0] == wanted][:1]:
             blocks.append(f"[sampled, reward {reward:g}, gold {problem.answer}] {problem.question}\n{text}")
-    for m in [m for m in made if m.reward][:1]:
+    for m in [m for m in made if m.reward and m.diagnosis][:1]:
         blocks.append(f"[constructed, reward {m.reward:g}] {m.question}\n{format_parts(m)}")
     tqdm.write("\n\n".join(blocks) + "\n")
 

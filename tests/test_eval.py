@@ -59,7 +59,7 @@ def test_rates_of_nothing_are_none_and_are_shown_so():
 
 
 def test_command_line_prints_a_table_and_keeps_every_answer(learned, tmp_path, monkeypatch, capsys):
-    out, problems = tmp_path / "deep" / "answers.json", learned / "problems.jsonl"
+    out, problems = tmp_path / "answers.json", learned / "problems.jsonl"
     arguments = (learned, "--data", problems, "--samples", 4, "--limit", 8, "--out", out, "--max-new-tokens", 16)
     code, printed, _ = run_cli(monkeypatch, capsys, evaluation.main, *arguments)
     assert code == 0 and "accuracy (standard error)" in printed and "maj@4" in printed
@@ -71,7 +71,10 @@ def test_command_line_prints_a_table_and_keeps_every_answer(learned, tmp_path, m
     assert written["settings"]["temperature"] == 1.0
 
 
-@pytest.mark.parametrize("arguments", [("--limit", 0), ("--samples", 0), ("--tokens", 3)])
+@pytest.mark.parametrize(
+    "arguments",
+    [("--limit", 0), ("--samples", 0), ("--tokens", 3), ("--out", "/nowhere/a.json"), ("--temperature", "nan")],
+)
 def test_wrong_flags_end_with_one_line_and_code_2(learned, arguments, monkeypatch, capsys):
     given = (learned, "--data", learned / "problems.jsonl", *arguments)
     code, out, err = run_cli(monkeypatch, capsys, evaluation.main, *given)

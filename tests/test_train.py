@@ -230,7 +230,18 @@ def test_four_steps_equal_two_and_resume_and_two(learned, tmp_path, monkeypatch,
 
 
 def test_the_builtin_cold_start_learns_from_nothing(tmp_path, monkeypatch, capsys):
-    arguments = ["--out", tmp_path, "--stage", "coldstart", "--coldstart-updates", 40, "--eval-problems", 4]
+    arguments = [
+        "--out",
+        tmp_path,
+        "--stage",
+        "coldstart",
+        "--coldstart-updates",
+        40,
+        "--coldstart-batch",
+        4,
+        "--eval-problems",
+        4,
+    ]
     code, out, _ = run_cli(monkeypatch, capsys, train.main, *arguments)
     losses = [json.loads(x)["loss"] for x in (tmp_path / "metrics.jsonl").read_text().splitlines()[:-1]]
     assert code == 0 and "cold start" in out and losses[-1] < 0.8 * losses[0]
@@ -261,6 +272,7 @@ def test_a_cold_start_on_other_problems_learns_from_verified_answers_of_its_own(
         (["--speed", "9"], "--speed"),
         (["--algo", "ppo"], "--algo"),
         (["--lr", "nan"], "--lr"),
+        (["--lambda", "inf"], "--lambda"),
         (["--coldstart-mix", "1,2"], "--coldstart-mix"),
         (["--stage", "rl"], "--model"),
         (["--temperature", "0"], "--temperature"),
@@ -291,7 +303,12 @@ def test_a_run_is_never_written_over(learned, tmp_path, monkeypatch, capsys):
     run_cli(monkeypatch, capsys, train.main, *arguments)
     before = (tmp_path / "run/metrics.jsonl").read_text()
     code, _, err = run_cli(monkeypatch, capsys, train.main, *arguments)
-    assert code == 2 and "choose another --out" in err and (tmp_path / "run/metrics.jsonl").read_text() == before
+    assert (
+        code == 2
+        and "choose another --out" in err
+        and err.count("\n") == 1
+        and (tmp_path / "run/metrics.jsonl").read_text() == before
+    )
 
 
 def test_presets_are_defaults_and_flags_win():
