@@ -21,13 +21,13 @@ from typing import Any
 
 import sympy
 
-MAX_LENGTH = 1000  # characters of an answer that is parsed
+MAX_LENGTH = 600  # characters of an answer that is parsed
 MAX_DEPTH = 60  # nested expressions; a pair of brackets makes one or two
 MAX_BITS = 24_000  # of a numerator or denominator: 2000! fits, 9^9^9 does not
-MAX_ROOT_BITS = 256  # of a number under a root, which sympy tries to factor
+MAX_ROOT_BITS = 256  # of a number under a root, which sympy tries to factor, or beside one
 MAX_PARTS = 50  # of a set or list; longer ones must agree in order
 MAX_SIZE = 2_000  # absolute value of what a function or a factorial is taken of
-REFUSALS = (ArithmeticError, ValueError, TypeError, AttributeError, LookupError, NotImplementedError)
+REFUSALS = (ArithmeticError, ValueError, TypeError, AttributeError, LookupError, RuntimeError)
 
 # ---------------------------------------------------------------- extraction
 
@@ -112,12 +112,11 @@ def same(a: Any, b: Any) -> bool:
 
 @lru_cache(maxsize=4096)
 def samples(value: sympy.Expr) -> list[sympy.Expr]:
-    """The value to 30 digits at three points that depend on nothing but the symbols' names."""
+    """The value to 30 digits at three points that depend on the symbols' names; their signs tell |xy| from xy."""
     found = []
     for point in range(3):
-        draws = {s: int.from_bytes(f"{s}{point}".encode(), "big") ** 3 % 99991 for s in value.free_symbols}
-        signs = (1, -1, 0)[point]  # 0: by the name, which tells |xy| from xy
-        chosen = {s: sympy.Rational((signs or (-1) ** ord(str(s)[0])) * (1 + draw), 40009) for s, draw in draws.items()}
+        draws = {s: int.from_bytes(f"{s}{point}".encode(), "big") ** 3 % 99991 + 1 for s in value.free_symbols}
+        chosen = {s: sympy.Float((1, -1, (-1) ** ord(str(s)[0]))[point] * d, 60) / 40009 for s, d in draws.items()}
         found.append(value.evalf(30, subs=chosen))
         if not (found[-1] == 0 or abs(found[-1]).is_Float):
             raise ValueError("no value at a sample point")
@@ -129,9 +128,8 @@ def samples(value: sympy.Expr) -> list[sympy.Expr]:
 NAMES = "sin cos tan cot sec csc sinh cosh tanh asin acos atan log ln exp floor ceiling Abs"
 SPELLINGS = r"""* \cdot \times × · ⋅; / \div ÷ ⁄; ^ **; < \lt; > \gt; ≤ \le \leq \leqslant <=; ≥ \ge \geq \geqslant >=
     ≠ \ne \neq !=; ≈ \approx; ∈ \in; ∪ \cup; ± \pm; ∓ \mp; ∞ \infty infinity inf; π \pi pi; - − – —; , & and or
-    : \colon \mid |; [ \lbrack; ] \rbrack; \{ \lbrace; \} \rbrace; % \% percent pct; ∅ \emptyset \varnothing
-    \frac \dfrac \tfrac \cfrac; \binom \dbinom \tbinom; \Abs abs; \ceiling \ceil; \asin \arcsin; \acos \arccos
-    \atan \arctan"""
+    : \colon \mid |; \{ \lbrace; \} \rbrace; % \% percent pct; ∅ \emptyset \varnothing; \Abs abs
+    \frac \dfrac \tfrac \cfrac; \binom \dbinom \tbinom; \ceiling \ceil; \asin \arcsin; \acos \arccos; \atan \arctan"""
 SIGNS = {spelling: line.split()[0] for line in re.split("[;\n]", SPELLINGS) for spelling in line.split()[1:]}
 SIGNS |= {name: "\\" + name for name in NAMES.split()} | {"\\\\": ";"}  # the rows of a matrix
 TEXT = r"\\(?:text\w*|[mh]box|math(?:rm|bf|it|sf)|operatorname)\s*\{([^{}]*)\}"
@@ -154,7 +152,6 @@ CLEANING: list[tuple[str, Any]] = [
     (r"(\\(?:sin|cos|tan|cot|sec|csc)[^°]*)°", r"\1\\frac{π}{180}"),  # an angle, elsewhere a unit
     (r"_\s*\{\s*(\w+)\s*\}", r"_\1 "),
     (r"\\mathbb\s*\{?\s*R\s*\}?", "(-∞,∞)"),
-    (r"([)\]])\s*U\s*([(\[])", r"\1∪\2"),
     (r"\\begin\s*\{([vV]?)(?:[pbB]?matrix|array)\}(?:\s*\{[clr| ]*\})?", r"\\matrix\1 "),
     (r"(?:\\\\)?\s*\\end\s*\{\w+\}", r"\\end "),
     (r"^[\s*\\]+(?![a-zA-Z{])|[\s*\\.,:;]+$", ""),  # markdown bold, line breaks, a full stop
@@ -179,7 +176,8 @@ CLEANING: list[tuple[str, Any]] = [
 
 def checked(value: Any) -> sympy.Expr:
     """A result of arithmetic, if it is a number and not too long."""
-    is_long = isinstance(value, sympy.Rational) and max(abs(value.p), value.q).bit_length() > MAX_BITS
+    numbers = [number for number in (value, *value.args) if isinstance(number, sympy.Rational)]
+    is_long = any(max(abs(n.p), n.q).bit_length() > (MAX_BITS if n is value else MAX_ROOT_BITS) for n in numbers)
     if is_long or not isinstance(value, sympy.Expr) or value in (sympy.nan, sympy.zoo):
         raise ValueError("no number, or one with too many digits")
     return value
@@ -190,22 +188,26 @@ def power(base: sympy.Expr, exponent: sympy.Expr) -> sympy.Expr:
     bits = max(abs(base.p), base.q).bit_length() - 1 if isinstance(base, sympy.Rational) else 1
     if bits * max(map(abs, samples(exponent))) > MAX_BITS or (bits > MAX_ROOT_BITS and not exponent.is_Integer):
         raise ValueError("a power with too many digits")
-    if base.is_negative and exponent.is_Rational and exponent.q % 2:  # the real root
+    if MARKS & exponent.free_symbols or (MARKS & base.free_symbols and abs(exponent) > 1):
+        raise ValueError("a power that could grow when percent and plus-minus get their values")
+    if isinstance(base, sympy.Rational) and base.p < 0 and exponent.is_Rational and exponent.q % 2:  # the real root
         return checked((-1) ** exponent.p * (-base) ** exponent)
-    return checked(base**exponent)
+    return checked(sympy.Pow(base, exponent, evaluate=exponent.is_Integer or base.is_Atom))  # else it may expand
 
 
 def bounded(function: Any, *arguments: sympy.Expr) -> sympy.Expr:
     """function(*arguments), if these are small enough; their own parts have been bounded before."""
-    is_slow = function is sympy.binomial and not arguments[0].is_Integer  # sympy multiplies all factors
-    if any(abs(value) > MAX_SIZE / (40 if is_slow else 1) for argument in arguments for value in samples(argument)):
-        raise ValueError("an argument too large")
-    return checked(function(*arguments))
+    limit = MAX_SIZE // 400 if function is sympy.binomial and not arguments[0].is_Integer else MAX_SIZE
+    is_marked = any(MARKS & argument.free_symbols for argument in arguments)
+    if is_marked or any(abs(v) > limit or not v.is_real for a in arguments for v in samples(a)):  # slow if complex
+        raise ValueError("too large an argument, or none for a function")
+    return checked(function(*arguments, evaluate=all(a.is_Rational for a in arguments)))
 
 
 TOKEN = re.compile(r'"\w+(?: *"\w+)*|\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\\.|[<>!]=|\*\*|\S')
 SYMBOL = re.compile(r"[A-Za-z]|\\(?!end)[A-Za-z]{2,}")
 PERCENT, PLUS_MINUS, MINUS_ONE = sympy.Symbol("%"), sympy.Symbol("±"), sympy.Integer(-1)
+MARKS = {PERCENT, PLUS_MINUS}
 CONSTANTS = {"π": sympy.pi, "∞": sympy.oo, "e": sympy.E, "i": sympy.I, "%": PERCENT, "∅": Node("{}", ())}
 FUNCTIONS = {"\\" + name: getattr(sympy, name) for name in NAMES.split()}
 CLOSING = {"(": ")]", "[": ")]", "{": "}", "\\{": ["\\}"], "\\matrix": ["\\end"], "\\matrixv": ["\\end"]}
@@ -274,9 +276,8 @@ def atom(tokens: list[str], level: int, depth: int) -> Any:
         has_exponent = tokens[-1] == "^" and tokens.pop()
         exponent = expression(tokens, ATOM, depth) if has_exponent else sympy.Integer(1)
         argument = expression(tokens, ATOM if tokens[-1] in "({" else PRODUCT, depth)
-        if exponent == -1:
-            return bounded(FUNCTIONS["\\a" + token[1:]], argument)
-        return power(bounded(FUNCTIONS[token], argument), exponent)
+        function = FUNCTIONS["\\a" + token[1:] if exponent == -1 else token]
+        return power(bounded(function, argument), sympy.Integer(1) if exponent == -1 else exponent)
     if token in OPERATIONS:  # \frac, \root, \binom
         return OPERATIONS[token](expression(tokens, ATOM, depth), expression(tokens, ATOM, depth))
     if token in CLOSING:
@@ -339,8 +340,7 @@ def main(arguments: list[str]) -> int:
         print("usage: python checker.py GOLD ANSWER (exit code 0: equal, 1: different)", file=sys.stderr)
         return 2
     gold, answer = arguments[0], extract_answer(arguments[1]) or arguments[1]
-    print(f"{gold[:80]!r} is read as {str(read(gold[:MAX_LENGTH]))[:200]}")
-    print(f"{answer[:80]!r} is read as {str(read(answer[:MAX_LENGTH]))[:200]}")
+    print(*(f"{text[:80]!r} is read as {str(read(text[:MAX_LENGTH]))[:200]}" for text in (gold, answer)), sep="\n")
     print("equal" if is_equal(gold, answer) else "different")
     return 0 if is_equal(gold, answer) else 1
 

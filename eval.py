@@ -149,7 +149,9 @@ def rows_of(summary: dict[str, Any]) -> dict[str, str]:
         return "none" if value is None else f"{100 * value:.1f}%"
 
     error = summary["standard_error"]
-    rows = {"accuracy (standard error)": percent(summary["pass@1"]) + (f" ({100 * error:.1f})" if error else "")}
+    rows = {
+        "accuracy (standard error)": percent(summary["pass@1"]) + ("" if error is None else f" ({100 * error:.1f})")
+    }
     rows |= {key: percent(value) for key, value in summary.items() if "@" in key and not key.endswith("@1")}
     rows["DSR: right answers without a reflection"] = percent(summary["DSR"])
     rows["ERR: reflections that end right"] = percent(summary["ERR"])
