@@ -70,7 +70,7 @@ def examples_of(run: Run) -> Iterator[Trajectory]:
 class Muon(torch.optim.Optimizer):
     """Momentum with every weight matrix's update made orthogonal, scaled to the size of AdamW's steps.
 
-    From random weights it needs a third of AdamW's updates here. torch.optim.Muon does the same in bfloat16,
+    From random weights it needs half of AdamW's updates here, or fewer. torch.optim.Muon does the same in bfloat16,
     which on a CPU costs more than the model itself. Source: Jordan et al., 2024; scale: Moonlight, 2025.
     """
 
