@@ -33,14 +33,12 @@ def own_examples(run: Run) -> list[Trajectory]:
                 r for r, reward in zip(group.rollouts, group.rewards, strict=True) if reward and r.finish == "stop"
             ]
             examples += [Trajectory(r.prompt_ids, r.token_ids) for r in right[:2]]
-        pairs, made = run.rewrite(groups, "cold start", step)
-        for pair, m in zip(pairs, made, strict=True):
+        for m in run.rewrite(groups, "cold start", step):
             if m.reward and (c.reconstruction == "full" or (m.prefix and m.diagnosis)):
-                question = pair.group.problem.question
-                request = synthesis_prompt(question, m.wrong, m.right, c.synthesis, c.reconstruction)
+                request = synthesis_prompt(m.question, m.wrong, m.right, c.synthesis, c.reconstruction)
                 reply = [*tokenizer.encode(format_reply(m.analysis, m.text)), tokenizer.eos_id]
                 examples.append(Trajectory(tokenizer.prompt(request), reply))
-                examples.append(Trajectory(tokenizer.question_prompt(question), m.token_ids))
+                examples.append(Trajectory(tokenizer.question_prompt(m.question), m.token_ids))
         bar.update(len(examples) - bar.n)
         if len(examples) >= c.coldstart_examples:
             break

@@ -25,7 +25,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from augment import TAGS, Construction, Group, Pair, builtin_examples, choose_pairs, construct
+from augment import TAGS, Construction, Group, builtin_examples, choose_pairs, construct
 from checker import extract_answer, is_equal
 from data import PLAIN, ArgumentParser, Problem, Tokenizer, builtin_problems, load_problems
 from eval import evaluate
@@ -242,19 +242,18 @@ class Run:
             groups.append(Group(problem, rollouts, texts, rewards))
         return groups
 
-    def rewrite(self, groups: list[Group], *purpose: Any) -> tuple[list[Pair], list[Construction]]:
-        """DCS and construction: pairs from the eligible questions, and what the policy made of each."""
+    def rewrite(self, groups: list[Group], *purpose: Any) -> list[Construction]:
+        """DCS and construction: what the policy made of each pair from the eligible questions."""
         c, seed = self.config, self.seed("construct", *purpose)
         pairs = choose_pairs(groups, c.n_pos, c.n_neg, c.m_max, random.Random(seed))
 
         def sampler(prompts: list[list[int]]) -> list[Rollout]:
             return [rollouts[0] for rollouts in self.sample(prompts, 1, c.max_reply_tokens, seed)]
 
-        made = construct(
+        return construct(
             pairs, sampler, self.tokenizer, style=c.synthesis, mode=c.reconstruction, strict=c.strict,
             max_tokens=c.max_new_tokens, context=self.model.config.max_position_embeddings,
         )  # fmt: skip
-        return pairs, made
 
     def optimizer(self, lr: float, leave_out: Sequence[torch.Tensor] = ()) -> torch.optim.Optimizer:
         fused, out = self.device.type == "cuda", set(leave_out)

@@ -9,7 +9,7 @@ One RL step, in the order of rl_step and update_policy:
              -> advantages (decoupled) -> old log-probs -> micro-batches -> loss -> one update
 
 Departure from the paper: the first update of a step starts from the very weights that sampled, so its own
-forward pass gives pi_old's log-probs and the OTS weights, and there is no separate pass.
+forward pass gives pi_old's log-probs, and there is no separate pass.
 
 Letters in shapes: B rows of a micro-batch, T tokens, N trajectories of a step.
 """
@@ -57,7 +57,7 @@ def rl_step(run: Run, step: int, optimizer: torch.optim.Optimizer, start: Transf
     made: list[Construction] = []
     if c.algo == "tapo":
         with run.phase("construct"):
-            _, made = run.rewrite(groups, step)
+            made = run.rewrite(groups, step)
         for m in made:
             if not m.refused:
                 prompt_ids = groups[m.group].rollouts[0].prompt_ids  # the bare question
