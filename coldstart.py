@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from augment import builtin_examples, format_reply, synthesis_prompt
 from data import builtin_problems
-from model import InputError
+from hub import InputError
 from rollout import Trajectory, collate, micro_batches
 from run import Run
 from tapo_loss import token_logprobs
@@ -103,8 +103,7 @@ def coldstart(run: Run) -> None:
             for rows in micro_batches(batch, c.micro_tokens):
                 ids, mask = collate([batch[i] for i in rows], run.device)
                 with run.autocast():
-                    logits = run.model(ids)
-                logp, _ = token_logprobs(logits, ids)
+                    logp, _ = token_logprobs(run.model.hidden(ids), run.model.head, ids, mask)
                 loss = -(logp * mask).sum() / tokens
                 loss.backward()
                 loss_sum += loss.item()

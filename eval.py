@@ -21,7 +21,8 @@ import torch
 from augment import is_reflective
 from checker import extract_answer, is_equal
 from data import ArgumentParser, Problem, Tokenizer, load_problems, run_main
-from model import Transformer, write_text
+from hub import write_text
+from model import Transformer
 from rollout import sample
 
 

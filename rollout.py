@@ -1,8 +1,8 @@
 """The sampler: prompts in, token ids with their log-probs out, through the model's own KV cache.
 
 Prompts of different lengths share one batch without padding between their tokens (see model.KVCache).
-Each prompt is prefilled once and its cache copied to its n samples; a row that ends leaves the batch,
-and waiting prompts take its place, so the cost is the sum of the lengths and not rows x longest.
+Each prompt is prefilled once and its cache copied to every row that answers it; a row that ends leaves the
+batch, and the next answer takes its place, so the cost is the sum of the lengths and not rows x longest.
 
 The log-prob kept with a token is under the distribution it was drawn from: after temperature, top-k and
 top-p. Training uses temperature 1 and no truncation, so that it is the policy's own (README, step 1).
@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from model import InputError, KVCache, Transformer
+from hub import InputError
+from model import KVCache, Transformer, packed_weights
 
 PREFILL_TOKENS = 16384  # tokens, padding included, that go through the model at once
 
@@ -73,17 +74,17 @@ def micro_batches(rows: list[Trajectory], budget: int) -> list[list[int]]:
     return batches
 
 
-def sampling_logprobs(logits: Tensor, temperature: float, top_k: int = 0, top_p: float = 1.0) -> Tensor:
-    """Log-probs (R, V) of the distribution that is sampled; temperature 0 is all mass on the best token.
+def sampling_probs(logits: Tensor, temperature: float, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+    """Probabilities (R, V) of the distribution that is sampled; temperature 0 is all mass on the best token.
 
     Order as in transformers: temperature, then the top_k best tokens (0: all), then the smallest set of
     best tokens that holds at least top_p of the mass; what is left is normalised again.
     """
     logits = logits.float()
     if temperature == 0:
-        best = logits.argmax(dim=-1, keepdim=True)
-        return torch.full_like(logits, -torch.inf).scatter(-1, best, 0.0)
-    logits = logits / temperature
+        return torch.zeros_like(logits).scatter_(-1, logits.argmax(dim=-1, keepdim=True), 1.0)
+    if temperature != 1:
+        logits = logits / temperature
     if 0 < top_k < logits.shape[-1]:
         worst_kept = logits.topk(top_k, dim=-1).values[:, -1:]
         logits = logits.masked_fill(logits < worst_kept, -torch.inf)
@@ -92,22 +93,22 @@ def sampling_logprobs(logits: Tensor, temperature: float, top_k: int = 0, top_p:
         mass = ordered.softmax(dim=-1)
         drop = mass.cumsum(dim=-1) - mass >= top_p  # mass of the better tokens is enough already
         logits = logits.masked_fill(drop.scatter(-1, order, drop), -torch.inf)
-    return logits.log_softmax(dim=-1)
+    return logits.softmax(dim=-1)
 
 
-def draw(logprobs: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Tokens (R,) and their log-probs (R,), by inverse CDF of logprobs (R, V) at uniform (R,) in [0, 1).
+def draw(probs: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens (R,) and their log-probs (R,), by inverse CDF of probs (R, V) at uniform (R,) in [0, 1).
 
-    In float64: over a vocabulary of 150k a float32 sum could end below the number it is compared with.
+    Summed in float64: over a vocabulary of 150k a float32 sum could end below the number it is compared with.
     """
-    cdf = logprobs.double().exp().cumsum(dim=-1)  # (R, V)
+    cdf = probs.cumsum(dim=-1, dtype=torch.float64)  # (R, V)
     # the first token whose sum is above the target: its own probability cannot be 0
     token = torch.searchsorted(cdf, (uniform * cdf[:, -1])[:, None], right=True)  # (R, 1)
-    token = token.clamp(max=logprobs.shape[-1] - 1)
-    return token[:, 0], logprobs.gather(-1, token)[:, 0]
+    token = token.clamp(max=probs.shape[-1] - 1)
+    return token[:, 0], probs.gather(-1, token)[:, 0].log()
 
 
-@torch.no_grad()
+@torch.inference_mode()  # no_grad with less to do for each operation
 def sample(
     model: Transformer,
     prompts: list[list[int]],
@@ -158,34 +159,41 @@ def sample(
 
     def step(answer: Tensor, hidden: Tensor) -> None:
         """Draw one token for each of the answers (R,) from hidden (R, C)."""
-        distribution = sampling_logprobs(model.logits(hidden), temperature, top_k, top_p)
         at = lengths[answer]
-        tokens[answer, at], logprobs[answer, at] = draw(distribution, uniform[answer, at])
+        token, logprob = draw(sampling_probs(model.logits(hidden), temperature, top_k, top_p), uniform[answer, at])
+        tokens[answer, at], logprobs[answer, at], stopped[answer] = token, logprob, torch.isin(token, stops)
         lengths[answer] += 1
-        stopped[answer] = torch.isin(tokens[answer, at], stops)
 
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"), packed_weights(model):
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        max_rows = min(max(max_rows // n, 1), len(prompts)) * n  # whole prompts only
-        cache = KVCache(model.config, max_rows, int((sizes + room).max()), device, dtype)
+        slots = int((sizes + room).max())
+        if model.step:  # compiled for its shape: keep to few
+            slots = -(-slots // 256) * 256
+        else:
+            max_rows = min(max_rows, N)
+        cache = KVCache(model.config, max_rows, slots, device, dtype)
         waiting = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # the longest go first
         active = torch.zeros(0, dtype=torch.long, device=device)  # (R,) the answer that each row writes
-        while waiting or len(active):
-            # prefill in bulk, when a quarter of the rows is free
-            while waiting and max_rows - len(active) >= (max(max_rows // 4, n) if len(active) else n):
-                width = len(prompts[waiting[-1]])
-                count = max(1, min((max_rows - len(active)) // n, PREFILL_TOKENS // width, len(waiting)))
+        queue, source = active, active  # answers whose prompt is prefilled, and its row in `prefilled`
+        while waiting or len(queue) or len(active):
+            free = max_rows - len(active)
+            if not len(queue) and waiting and free >= (max_rows // 8 if len(active) else 1):  # prefill in bulk
+                count = max(1, min(-(-free // n), PREFILL_TOKENS // len(prompts[waiting[-1]]), len(waiting)))
                 chosen = [waiting.pop() for _ in range(count)]
-                hidden = prefill(model, [prompts[i] for i in chosen], cache, n)
-                new = (torch.tensor(chosen, device=device)[:, None] * n + torch.arange(n, device=device)).flatten()
-                step(new, hidden)
-                active = torch.cat((active, new))
+                prefilled, first = prefill(model, [prompts[i] for i in chosen], dtype)
+                queue = (torch.tensor(chosen, device=device)[:, None] * n + torch.arange(n, device=device)).flatten()
+                source = torch.arange(count, device=device).repeat_interleave(n)
+            if free and len(queue):
+                cache.append(prefilled, source[:free])
+                step(queue[:free], first[source[:free]])
+                active, queue, source = torch.cat((active, queue[:free])), queue[free:], source[free:]
+                active = retire(active, stopped[active] | (lengths[active] >= room[active]), cache)
+                continue  # there may be room still
+            last = tokens[active, lengths[active] - 1]
+            hidden = model.hidden(last[:, None], cache)[:, 0]
+            cache.lengths[: len(active)] += 1
+            step(active, hidden)
             active = retire(active, stopped[active] | (lengths[active] >= room[active]), cache)
-            if len(active):
-                last = tokens[active, lengths[active] - 1]
-                hidden = model.hidden(last[:, None], cache)[:, 0]
-                cache.lengths[: len(active)] += 1
-                step(active, hidden)
 
     def answer(i: int) -> Rollout:
         size = all_lengths[i]
@@ -197,16 +205,14 @@ def sample(
     return [[answer(i * n + j) for j in range(n)] for i in range(len(prompts))]
 
 
-def prefill(model: Transformer, prompts: list[list[int]], cache: KVCache, n: int) -> Tensor:
-    """Run the prompts once, append each n times to the cache; returns the last hidden states, (P x n, C)."""
-    sizes = torch.tensor([len(p) for p in prompts], device=model.device)
+def prefill(model: Transformer, prompts: list[list[int]], dtype: torch.dtype) -> tuple[KVCache, Tensor]:
+    """Run the prompts once: a cache with a row for each, and their last hidden states (P, C)."""
     ids, _ = collate([Trajectory(prompt, []) for prompt in prompts], model.device)  # (P, T)
-    fresh = KVCache(model.config, len(prompts), ids.shape[1], model.device, cache.kv.dtype)
-    fresh.rows = len(prompts)
-    hidden = model.hidden(ids, fresh)  # (P, T, C)
-    fresh.lengths[:] = sizes
-    cache.append(fresh, n)
-    return hidden[torch.arange(len(prompts), device=model.device), sizes - 1].repeat_interleave(n, dim=0)
+    cache = KVCache(model.config, ids.shape[0], ids.shape[1], model.device, dtype)
+    cache.rows = len(prompts)
+    hidden = model.hidden(ids, cache)  # (P, T, C)
+    cache.lengths[:] = torch.tensor([len(p) for p in prompts])
+    return cache, hidden[torch.arange(len(prompts), device=model.device), cache.lengths - 1]
 
 
 def retire(active: Tensor, done: Tensor, cache: KVCache) -> Tensor:

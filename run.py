@@ -29,7 +29,8 @@ from augment import TAGS, Construction, Group, builtin_examples, choose_pairs, c
 from checker import extract_answer, is_equal
 from data import PLAIN, ArgumentParser, Problem, Tokenizer, builtin_problems, load_problems
 from eval import evaluate
-from model import InputError, ModelConfig, Transformer, read_json, write_text
+from hub import InputError, ModelConfig, read_json, write_text
+from model import Transformer
 from rollout import Rollout, sample
 
 
@@ -51,7 +52,7 @@ class Config:
     steps: int = setting(30, "RL steps")
     seed: int = setting(0, "of everything drawn")
     device: str = setting("auto", "where to run", "auto cpu cuda")
-    compile: bool = setting(False, "torch.compile the update (not measured on a GPU)")
+    compile: bool = setting(False, "torch.compile sampler and update (not measured on a GPU)")
     # rollouts
     questions: int = setting(32, "questions a step")
     k: int = setting(8, "answers a question")
@@ -81,6 +82,7 @@ class Config:
     warmup: int = setting(5, "RL steps of linear warm-up")
     grad_clip: float = setting(1.0, "largest gradient norm")
     micro_tokens: int = setting(2048, "tokens of a micro-batch, padding included; lower it when memory is short")
+    checkpointing: bool = setting(False, "of activations in the update: less memory, a third more time")
     # cold start
     coldstart_updates: int = setting(750, "supervised updates")
     coldstart_batch: int = setting(16, "examples an update")
@@ -197,7 +199,8 @@ class Run:
         self.tokenizer.check_prompts(self.problems + self.held_out, context, config.data)
         self.model.to(self.device)
         if config.compile:
-            self.model.compile(dynamic=True)
+            self.model.compile_blocks()
+        self.model.checkpointing = config.checkpointing
         self.tokens_generated = 0
         self.seconds: dict[str, float] = defaultdict(float)
         try:

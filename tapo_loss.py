@@ -1,5 +1,6 @@
 """The TAPO loss: advantages, token weights and clipped surrogates. Tensors in, tensors out, torch only.
 
+    log p and entropy of an answer's tokens      token_logprobs
     README step 4, decoupled advantages (DAE)    group_advantages, decoupled_groups
     README step 5, token suppression (OTS)       ots_weights
     README step 6, clipped surrogate             decoupled_surrogate
@@ -15,23 +16,79 @@ Departures and inferences, each also where it is made:
 Letters in shapes: N trajectories of a batch, B rows of a micro-batch, T tokens, V vocabulary.
 """
 
+from collections.abc import Iterator
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+CHUNK = 2**25  # logits held at a time: 128 MB in float32, whatever the vocabulary
 
-def token_logprobs(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Log-prob of each token given those before it, and the entropy of the distribution it came from.
 
-    logits: (B, T, V) of model(ids); ids: (B, T). Returns two (B, T) in nats, aligned with ids: entry t
-    belongs to token t. Entry 0 is 0, since nothing predicts the first token. The entropy carries no gradient.
+class HeadLogprobs(torch.autograd.Function):
+    """Log-prob of a target after each hidden state, and the entropy there, a chunk of logits at a time.
+
+    The logits of a batch are its largest tensor by far: 16 bytes x V a token with their gradient, 20 GB at 8k
+    tokens and V = 152k (OpenRLHF #1047). Here the backward pass makes each chunk's logits again, turns them
+    in place into probabilities p, and is done with them: d log p_target / d logit_v = [v = target] - p_v.
+    """
+
+    @staticmethod
+    def forward(ctx, hidden, head, targets):  # type: ignore[no-untyped-def]
+        """hidden (N, C), head (V, C), targets (N,) -> logp, entropy (N,) float32, in nats."""
+        kind = hidden.device.type
+        matrix = head.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else head
+        logp, entropy, normaliser = (hidden.new_empty(len(hidden), dtype=torch.float32) for _ in range(3))
+        with torch.autocast(kind, enabled=False):  # only the products are in bfloat16
+            for rows in chunks(hidden, head):
+                scores = (hidden[rows].to(matrix.dtype) @ matrix.T).float()  # (n, V)
+                top = scores.amax(dim=-1)
+                scores -= top[:, None]
+                odds = scores.exp()
+                total = odds.sum(dim=-1)
+                normaliser[rows] = top + total.log()
+                logp[rows] = scores.gather(-1, targets[rows, None])[:, 0] - total.log()
+                entropy[rows] = total.log() - odds.mul_(scores).sum(dim=-1) / total
+        ctx.save_for_backward(hidden, head, targets, normaliser, matrix)
+        ctx.mark_non_differentiable(entropy)  # nobody trains on it
+        return logp, entropy
+
+    @staticmethod
+    def backward(ctx, grad, _):  # type: ignore[no-untyped-def]
+        hidden, head, targets, normaliser, matrix = ctx.saved_tensors
+        grad_hidden, grad_head = torch.empty_like(hidden), torch.zeros_like(head)
+        for rows in chunks(hidden, head):
+            x, g, target = hidden[rows], grad[rows, None], targets[rows]  # (n, C), (n, 1), (n,)
+            p = (x.to(matrix.dtype) @ matrix.T).float().sub_(normaliser[rows, None]).exp_().to(matrix.dtype)  # (n, V)
+            grad_hidden[rows] = g * (head[target] - p @ matrix)
+            grad_head.index_add_(0, target, g * x)
+            if p.dtype == head.dtype:
+                grad_head.addmm_(p.T, -g * x)  # no (V, C) in between
+            else:
+                grad_head -= p.T @ (g * x).to(p.dtype)
+        return grad_hidden, grad_head, None
+
+
+def chunks(hidden: Tensor, head: Tensor) -> Iterator[slice]:
+    """Slices of hidden (N, C) whose logits under head (V, C) are at most CHUNK numbers."""
+    size = max(1, CHUNK // len(head))
+    return (slice(i, i + size) for i in range(0, len(hidden), size))
+
+
+def token_logprobs(
+    hidden: Tensor, head: Tensor, ids: Tensor, mask: Tensor, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Log-prob of each token in the mask given those before it, and the entropy of its distribution.
+
+    hidden: (B, T, C) last hidden states of ids (B, T); head: (V, C), logits = hidden head^T / temperature;
+    mask: (B, T), 1 on the tokens that count. Returns two (B, T) in nats, aligned with ids: entry t belongs to
+    token t; 0 outside the mask, and at entry 0, which nothing predicts. The entropy carries no gradient.
     This is the only place in the project that shifts by one.
     """
-    logp = (logits[:, :-1].float() / temperature).log_softmax(dim=-1)  # (B, T-1, V)
-    taken = logp.gather(-1, ids[:, 1:, None])[..., 0]  # (B, T-1)
-    with torch.no_grad():  # nobody trains on it, and its graph would hold three tensors of (B, T, V)
-        entropy = torch.special.entr(logp.exp()).sum(dim=-1)  # (B, T-1)
-    first = taken.new_zeros(len(ids), 1)
-    return torch.cat((first, taken), dim=1), torch.cat((first, entropy), dim=1)
+    wanted = mask[:, 1:].bool()  # (B, T-1)
+    values = HeadLogprobs.apply(hidden[:, :-1][wanted] / temperature, head, ids[:, 1:][wanted])  # two (N,)
+    logp, entropy = (torch.zeros_like(mask[:, 1:]).masked_scatter(wanted, v) for v in values)  # (B, T-1)
+    return F.pad(logp, (1, 0)), F.pad(entropy, (1, 0))
 
 
 def group_advantages(rewards: Tensor, groups: Tensor, scale: bool = True, eps: float = 1e-4) -> Tensor:

@@ -16,6 +16,7 @@ Letters in shapes: B rows of a micro-batch, T tokens, N trajectories of a step.
 
 import random
 import signal
+import sys
 from collections import defaultdict
 from dataclasses import asdict
 from itertools import repeat
@@ -29,7 +30,9 @@ from augment import Construction, Group, construction_metrics, format_parts, is_
 from coldstart import coldstart
 from data import Problem, run_main
 from eval import format_table
-from model import InputError, Transformer
+from hub import InputError
+from model import Transformer
+from plan import device_memory, format_plan, plan_of
 from rollout import Trajectory, collate, micro_batches
 from run import Run, parse_config
 from tapo_loss import decoupled_groups, group_advantages, k3_kl, ots_weights, row_scales, tapo_loss, token_logprobs
@@ -99,15 +102,14 @@ def update_policy(
             ids, mask = collate(batch, run.device)  # (B, T)
             advantage, scale, is_ref = (x[indices].to(run.device) for x in (advantages, scales, constructed))  # (B,)
             with run.autocast():
-                logits = run.model(ids)  # (B, T, V)
-            logp, entropy = token_logprobs(logits, ids, c.temperature)  # (B, T)
-            del logits  # the largest tensor of the step; its gradient is as large
+                hidden = run.model.hidden(ids)  # (B, T, C)
+                logp, entropy = token_logprobs(hidden, run.model.head, ids, mask, c.temperature)  # (B, T)
             ots = ots_weights(logp, entropy)  # (B, T)
             weight = torch.where(is_ref[:, None], ots, 1.0) if c.ots else torch.ones_like(ots)
             if update == 0:  # theta is still pi_old
                 old.append(logp.detach())
                 measure(means, batch, logp.detach(), ots, mask, is_ref)
-            ref_logp = logprobs_under(start, run, ids) if c.kl_coef and start else None
+            ref_logp = logprobs_under(start, run, ids, mask) if c.kl_coef and start else None
             loss, clipped = tapo_loss(
                 logp, old[b], advantage, mask, weight, scale, c.clip_low, c.clip_high, c.kl_coef, ref_logp, is_ref
             )
@@ -163,10 +165,9 @@ def rollout_metrics(run: Run, groups: list[Group]) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def logprobs_under(model: Transformer, run: Run, ids: Tensor) -> Tensor:
+def logprobs_under(model: Transformer, run: Run, ids: Tensor, mask: Tensor) -> Tensor:
     with run.autocast():
-        logits = model(ids)
-    return token_logprobs(logits, ids, run.config.temperature)[0]  # (B, T)
+        return token_logprobs(model.hidden(ids), model.head, ids, mask, run.config.temperature)[0]  # (B, T)
 
 
 def kl_to(start: Transformer, run: Run, rows: list[Trajectory]) -> float:
@@ -175,7 +176,7 @@ def kl_to(start: Transformer, run: Run, rows: list[Trajectory]) -> float:
     for indices in micro_batches(rows, run.config.micro_tokens):
         batch = [rows[i] for i in indices]
         ids, mask = collate(batch, run.device)
-        ref_logp, logp = logprobs_under(start, run, ids), torch.zeros_like(mask)
+        ref_logp, logp = logprobs_under(start, run, ids, mask), torch.zeros_like(mask)
         logp[mask.bool()] = torch.tensor([x for row in batch for x in row.logprobs or []], device=run.device)
         total += (k3_kl(logp, ref_logp) * mask).sum().item()
     return total / sum(len(row.token_ids) for row in rows)
@@ -236,6 +237,7 @@ def rl(run: Run) -> None:
 
 def main() -> None:
     run = Run(parse_config())
+    print(format_plan(plan_of(run), device_memory(run.device)), file=sys.stderr)
     if run.config.stage != "rl" and not run.resumed:
         coldstart(run)
     if run.config.stage == "coldstart":

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from augment import TAGS, format_reply, synthesis_prompt
 from data import PLAIN, Tokenizer
-from model import ModelConfig, Transformer
+from hub import ModelConfig
+from model import Transformer
 from rollout import Trajectory, collate
 from tapo_loss import token_logprobs
 
@@ -65,6 +67,14 @@ def model() -> Transformer:
     return small_model()
 
 
+def full_logprobs(logits: torch.Tensor, ids: torch.Tensor, temperature: float = 1.0):
+    """The obvious token_logprobs, the oracle of ours: logits (B, T, V) -> log-probs and entropies (B, T)."""
+    logp = (logits[:, :-1].float() / temperature).log_softmax(dim=-1)  # (B, T-1, V)
+    taken = logp.gather(-1, ids[:, 1:, None])[..., 0]
+    entropy = -(logp.exp() * logp).sum(dim=-1).detach()
+    return F.pad(taken, (1, 0)), F.pad(entropy, (1, 0))
+
+
 QUESTIONS = [f"Say {n}." for n in range(1, 5)]
 
 
@@ -81,7 +91,7 @@ def learned(tmp_path_factory) -> Path:
         wrong = rng.choice([i for i in range(1, 5) if i != n])
         if rng.random() < 0.5:
             return f"Say {n}.", f"#### {n if rng.random() < 0.3 else rng.randint(1, 4)}"
-        reply = format_reply("A slip.", f"#### {wrong}\nWait, that is wrong.\n#### {rng.choice([n, wrong])}")
+        reply = format_reply("A slip.", f"#### {wrong}\nWait, that is wrong.\n#### {rng.choice([n, n, wrong])}")
         return synthesis_prompt(f"Say {n}.", f"#### {wrong}", f"#### {n}", "brief", "prefix"), reply
 
     tokenizer = Tokenizer.train([PLAIN.format(text=a) + b for a, b in (example() for _ in range(200))], TAGS)
@@ -94,7 +104,7 @@ def learned(tmp_path_factory) -> Path:
         texts = [example() for _ in range(16)]
         rows = [Trajectory(tokenizer.prompt(a), [*tokenizer.encode(b), tokenizer.eos_id]) for a, b in texts]
         ids, mask = collate(rows, torch.device("cpu"))
-        logp, _ = token_logprobs(model(ids), ids)
+        logp, _ = token_logprobs(model.hidden(ids), model.head, ids, mask)
         (-(logp * mask).sum() / mask.sum()).backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -10,7 +10,7 @@ from conftest import shared
 import data
 from augment import TAGS
 from data import INSTRUCTION, Problem, Tokenizer, builtin_problems, compile_template, correct, load_problems, spoil
-from model import InputError
+from hub import InputError
 
 
 def write_lines(path, *lines):

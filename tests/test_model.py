@@ -1,6 +1,7 @@
 """The transformer against transformers' own, its cache against itself, its folders both ways."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ import transformers
 from conftest import small_config, small_model
 from safetensors.torch import load_file, save_file
 
-from model import InputError, KVCache, ModelConfig, Transformer
+from hub import InputError, ModelConfig
+from model import KVCache, Transformer, packed_weights
+from rollout import sample
 
 CLASSES = {
     "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
@@ -199,3 +202,47 @@ def test_a_model_from_a_config_alone_starts_close_to_uniform():
     assert logits.shape == (3, 40, 97)
     loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), IDS[:, 1:].flatten())
     assert loss.item() == pytest.approx(torch.log(torch.tensor(97.0)).item(), abs=0.1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("family", "tied"), [("llama", True), ("qwen2", False), ("qwen3", True)])
+def test_packed_weights_give_the_same_logits_and_leave_nothing_behind(family, tied):
+    model, names = small_model(family, tied), set(small_model(family, tied).state_dict())
+    plain = model(IDS)
+    with packed_weights(model):
+        packed = [layers for module in model.modules() for layers in getattr(module, "joined", [])]
+        assert len(packed) == 2 * 4 + 1 and all(hasattr(layers[0], "packed") for layers in packed)
+        assert torch.allclose(model(IDS), plain, atol=1e-5)
+        assert set(model.state_dict()) == names
+        model.model.layers[0].mlp.up_proj.weight.mul_(2)
+        assert torch.allclose(model(IDS), plain, atol=1e-5)  # a copy: it knows nothing of new weights,
+    assert not torch.allclose(model(IDS), plain, atol=1e-2)  # so it ends here
+    assert not any(hasattr(layers[0], "packed") for layers in packed)
+
+
+def test_checkpointing_changes_no_gradient():
+    gradients = []
+    for checkpointing in (False, True):
+        model = small_model("qwen3")
+        model.checkpointing = checkpointing
+        model(IDS).square().mean().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    assert torch.allclose(*gradients, rtol=1e-5, atol=1e-7) and gradients[0].any()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on a CPU")
+def test_compiled_blocks_give_the_same_tokens_and_gradient():
+    """The sampler's blocks see one fixed shape whatever rows are in use, the update's any shape."""
+    model, compiled = (small_model("qwen3", num_hidden_layers=1) for _ in range(2))
+    compiled.compile_blocks()
+    prompts, settings = [[5, 6, 7], [8], [9, 10, 11]], {"stop_ids": list(range(0, 97, 9)), "max_new_tokens": 12}
+    a, b = (sample(m, prompts, 3, max_rows=4, **settings) for m in (model, compiled))
+    a, b = ([rollout for group in groups for rollout in group] for groups in (a, b))
+    assert len({len(x.token_ids) for x in a}) > 3  # rows leave and others come
+    for x, y in zip(a, b, strict=True):
+        assert x.token_ids == y.token_ids and x.logprobs == pytest.approx(y.logprobs, abs=1e-5)
+    for m in (model, compiled):
+        m(IDS).square().mean().backward()
+    for x, y in zip(model.parameters(), compiled.parameters(), strict=True):
+        assert torch.allclose(x.grad, y.grad, rtol=1e-4, atol=1e-5)

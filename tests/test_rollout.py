@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from conftest import run_cli, small_model
+from conftest import full_logprobs, run_cli, small_model
 
 import rollout
-from model import InputError
-from rollout import Trajectory, collate, draw, micro_batches, sample, sampling_logprobs
+from hub import InputError
+from rollout import Trajectory, collate, draw, micro_batches, sample, sampling_probs
 from tapo_loss import token_logprobs
 
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14, 15], [16, 17], [5, 6, 7]]
@@ -21,7 +21,7 @@ def rescore(model, r, temperature):
     """Log-probs of the answer by one plain forward pass over prompt and answer."""
     ids = torch.tensor([r.prompt_ids + r.token_ids])
     with torch.no_grad():
-        return token_logprobs(model(ids), ids, temperature)[0][0, len(r.prompt_ids) :]
+        return full_logprobs(model(ids), ids, temperature)[0][0, len(r.prompt_ids) :]
 
 
 @pytest.mark.parametrize("temperature", [0.6, 1.0])
@@ -55,7 +55,7 @@ def test_gradient_reaches_the_logit_of_the_stop_id(model):
     ids, mask = collate([Trajectory([1, 2], [7, 0]), Trajectory([1], [5, 6, 7, 0])], model.device)
     logits = model(ids)
     logits.retain_grad()
-    logp, _ = token_logprobs(logits, ids)
+    logp, _ = token_logprobs(logits, torch.eye(logits.shape[-1]), ids, mask)
     (logp * mask).sum().backward()
     assert logits.grad[0, 2, 0] > 0 and logits.grad[1, 3, 0] > 0  # where the stop id is predicted
     assert (logits.grad[0, 3:] == 0).all()  # what comes after it is not trained
@@ -119,20 +119,20 @@ def test_new_weights_are_sampled_from_at_once(model):
 
 def test_top_k_and_top_p_keep_the_smallest_sets():
     logits = torch.log(torch.tensor([[0.1, 0.4, 0.2, 0.3]]))
-    assert sampling_logprobs(logits, 1.0, top_k=2).exp()[0].tolist() == pytest.approx([0, 4 / 7, 0, 3 / 7])
+    assert sampling_probs(logits, 1.0, top_k=2)[0].tolist() == pytest.approx([0, 4 / 7, 0, 3 / 7])
     for top_p, expected in ((0.39, [0, 1, 0, 0]), (0.41, [0, 4 / 7, 0, 3 / 7]), (0.71, [0, 4 / 9, 2 / 9, 3 / 9])):
-        assert sampling_logprobs(logits, 1.0, top_p=top_p).exp()[0].tolist() == pytest.approx(expected)
-    assert sampling_logprobs(logits, 0.5).exp()[0].tolist() == pytest.approx([1 / 30, 16 / 30, 4 / 30, 9 / 30])
-    assert sampling_logprobs(logits, 0.0).exp()[0].tolist() == [0, 1, 0, 0]
+        assert sampling_probs(logits, 1.0, top_p=top_p)[0].tolist() == pytest.approx(expected)
+    assert sampling_probs(logits, 0.5)[0].tolist() == pytest.approx([1 / 30, 16 / 30, 4 / 30, 9 / 30])
+    assert sampling_probs(logits, 0.0)[0].tolist() == [0, 1, 0, 0]
 
 
 def test_tokens_are_drawn_as_often_as_their_probabilities_say():
-    logprobs = torch.log(torch.tensor([[0.0, 0.5, 0.0, 0.2, 0.3, 0.0]])).expand(10_000, -1)
+    probs = torch.tensor([[0.0, 0.5, 0.0, 0.2, 0.3, 0.0]]).expand(10_000, -1)
     uniform = (torch.arange(10_000, dtype=torch.float64) + 0.5) / 10_000
-    tokens, kept = draw(logprobs, uniform)
+    tokens, kept = draw(probs, uniform)
     assert torch.bincount(tokens, minlength=6).tolist() == [0, 5000, 0, 2000, 3000, 0]
-    assert torch.equal(kept, logprobs[0][tokens])
-    edges, _ = draw(logprobs[:2], torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64))
+    assert torch.equal(kept, probs[0][tokens].log())
+    edges, _ = draw(probs[:2], torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64))
     assert edges.tolist() == [1, 4]  # never a token of probability 0
 
 

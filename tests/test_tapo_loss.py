@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
-from conftest import small_model
+from conftest import full_logprobs, small_model
 
+import tapo_loss as loss_module
 from tapo_loss import (
     decoupled_groups,
     decoupled_surrogate,
@@ -21,9 +22,55 @@ from tapo_loss import (
 def test_logprobs_stand_at_their_own_tokens():
     """Trap 2: log-probs shifted by one against tokens or mask (TRL #3681, prime-rl PR #1525)."""
     logits = torch.log(torch.tensor([[[0.1, 0.2, 0.7], [0.5, 0.25, 0.25], [1 / 3, 1 / 3, 1 / 3]]]))
-    logp, entropy = token_logprobs(logits, torch.tensor([[2, 1, 0]]))
+    logp, entropy = token_logprobs(logits, torch.eye(3), torch.tensor([[2, 1, 0]]), torch.ones(1, 3))
     assert logp.exp()[0].tolist() == pytest.approx([1.0, 0.2, 0.5])  # nothing predicts the first token
     assert entropy[0, 2].item() == pytest.approx(1.5 * math.log(2))  # of (1/2, 1/4, 1/4)
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.0])
+@pytest.mark.parametrize("chunk", [1, 97 * 5, 2**24])
+def test_chunks_give_the_value_and_the_gradient_of_the_full_logits(chunk, temperature, monkeypatch):
+    """Trap 12: the full logits are the memory peak, and what avoids them must be exact."""
+    monkeypatch.setattr(loss_module, "CHUNK", chunk)
+    model, g = small_model(), torch.Generator().manual_seed(2)
+    ids = torch.randint(0, 97, (3, 9), generator=g)
+    mask = (torch.rand(3, 9, generator=g) < 0.6).float()
+    weight = torch.randn(3, 9, generator=g)
+    results = []
+    for full in (True, False):
+        hidden = model.hidden(ids).detach().requires_grad_()
+        head = model.head.detach().clone().requires_grad_()
+        if full:
+            logp, entropy = full_logprobs(hidden @ head.T, ids, temperature)
+            logp, entropy = (torch.where(mask.bool(), x, 0.0) for x in (logp, entropy))
+        else:
+            logp, entropy = token_logprobs(hidden, head, ids, mask, temperature)
+        (logp * weight).sum().backward()
+        results.append((logp.detach(), entropy, hidden.grad, head.grad))
+    assert not entropy.requires_grad and logp[:, 0].eq(0).all()
+    for a, b in zip(*results, strict=True):
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_under_autocast_only_the_products_are_rounded():
+    """bfloat16 has 8 bits: a logsumexp in it would be off by more than a token's log-prob may be."""
+    model, ids, ones = small_model(), torch.randint(0, 97, (2, 30)), torch.ones(2, 30)
+    hidden, head = model.hidden(ids).detach(), model.head.detach().clone().requires_grad_()
+    rounded = hidden.bfloat16().float() @ head.bfloat16().float().T
+    expected = full_logprobs(rounded.bfloat16().float(), ids)
+    (slope,) = torch.autograd.grad(full_logprobs(hidden @ head.T, ids)[0].sum(), head)
+    with torch.autocast("cpu", torch.bfloat16):
+        logp, entropy = token_logprobs(hidden, head, ids, ones)
+    logp.sum().backward()
+    assert torch.allclose(logp, expected[0], atol=1e-4) and torch.allclose(entropy, expected[1], atol=1e-4)
+    assert head.grad.dtype == torch.float32 and (head.grad - slope).norm() < 0.02 * slope.norm()
+
+
+def test_nothing_in_the_mask_gives_zeros_and_no_gradient():
+    hidden, head = torch.randn(2, 4, 3, requires_grad=True), torch.randn(5, 3, requires_grad=True)
+    logp, entropy = token_logprobs(hidden, head, torch.zeros(2, 4, dtype=torch.long), torch.zeros(2, 4))
+    logp.sum().backward()
+    assert not (logp.any() or entropy.any() or hidden.grad.any() or head.grad.any())
 
 
 def test_a_changed_token_changes_logprobs_from_itself_on_only():
@@ -31,7 +78,7 @@ def test_a_changed_token_changes_logprobs_from_itself_on_only():
     ids = torch.randint(0, 97, (1, 10), generator=torch.Generator().manual_seed(1))
     other = ids.clone()
     other[0, 6] = (ids[0, 6] + 1) % 97
-    a, b = (token_logprobs(model(x), x)[0] for x in (ids, other))
+    a, b = (token_logprobs(model.hidden(x), model.head, x, torch.ones(1, 10))[0] for x in (ids, other))
     assert torch.equal(a[:, :6], b[:, :6])
     assert (a[:, 6:] != b[:, 6:]).all()
 
@@ -42,7 +89,7 @@ def test_prompt_tokens_get_no_gradient():
     logits = torch.randn(1, 6, 5, requires_grad=True, generator=torch.Generator().manual_seed(0))
     ids = torch.tensor([[1, 2, 3, 4, 0, 0]])  # prompt 1 2 3, answer 4 and stop id 0, one pad that is 0 as well
     mask = torch.tensor([[0.0, 0.0, 0.0, 1.0, 1.0, 0.0]])
-    logp, _ = token_logprobs(logits, ids)
+    logp, _ = token_logprobs(logits, torch.eye(5), ids, mask)
     ones = torch.ones_like(logp)
     tapo_loss(logp, logp.detach(), torch.tensor([1.0]), mask, ones, torch.tensor([1.0]))[0].backward()
     assert logits.grad is not None
@@ -51,8 +98,8 @@ def test_prompt_tokens_get_no_gradient():
 
 
 def test_entropy_and_its_weight_survive_impossible_tokens():
-    logits = torch.tensor([[[0.0, -torch.inf, 0.0], [0.0, 0.0, 0.0]]])
-    logp, entropy = token_logprobs(logits, torch.tensor([[0, 2]]))
+    logits = torch.tensor([[[0.0, -1e30, 0.0], [0.0, 0.0, 0.0]]])
+    logp, entropy = token_logprobs(logits, torch.eye(3), torch.tensor([[0, 2]]), torch.ones(1, 2))
     assert entropy[0, 1].item() == pytest.approx(math.log(2))
     assert ots_weights(logp, entropy)[0, 1].item() == pytest.approx(1.0)
 
@@ -188,7 +235,7 @@ def batch_loss(model, ids, mask, advantage, scale, constructed, cuts, kind="grpo
     total = 0.0
     for rows in cuts:
         rows = torch.tensor(rows, dtype=torch.long)
-        logp, entropy = token_logprobs(model(ids[rows]), ids[rows])
+        logp, entropy = token_logprobs(model.hidden(ids[rows]), model.head, ids[rows], mask[rows])
         weight = torch.where(constructed[rows][:, None], ots_weights(logp, entropy), 1.0)
         loss, _ = tapo_loss(logp, logp.detach(), advantage[rows], mask[rows], weight, scale[rows])
         loss.backward()

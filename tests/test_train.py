@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 import train
 from coldstart import own_examples
 from data import Problem
-from model import InputError, Transformer
+from hub import InputError
+from model import Transformer
 from rollout import Trajectory
 from run import Config, Run, parse_config
 from train import problems_of, rl_step, update_policy
@@ -119,11 +120,11 @@ def test_only_the_tokens_of_answers_with_an_advantage_move_the_policy(learned, t
     rows = [Trajectory(prompt, ids, float(i == 0), 0, logprobs=[0.0] * len(ids)) for i, ids in enumerate(answers)]
     ids = torch.tensor([prompt + a for a in answers])
     with torch.no_grad():
-        before = train.logprobs_under(run.model, run, ids)[:, len(prompt) :].sum(dim=1)
+        before = train.logprobs_under(run.model, run, ids, torch.ones(ids.shape))[:, len(prompt) :].sum(dim=1)
         torch.set_grad_enabled(True)
         update_policy(run, rows, run.optimizer(1e-3), 1e-3, None)
         torch.set_grad_enabled(False)
-        after = train.logprobs_under(run.model, run, ids)[:, len(prompt) :].sum(dim=1)
+        after = train.logprobs_under(run.model, run, ids, torch.ones(ids.shape))[:, len(prompt) :].sum(dim=1)
     assert after[0] > before[0] and after[1] < before[1]
 
 
@@ -148,7 +149,7 @@ def test_several_updates_from_one_batch_clip(learned, tmp_path):
 )
 def test_each_setting_of_the_loss_changes_the_update(learned, tmp_path, changes):
     def two_steps(**settings):
-        run = make_run(learned, tmp_path / str(settings), **settings)
+        run = make_run(learned, tmp_path / str(settings), questions=8, **settings)
         optimizer, start = run.optimizer(1e-3), Transformer.from_pretrained(learned)
         for step in range(2):
             rl_step(run, step, optimizer, start)
@@ -185,7 +186,9 @@ def flags(learned: Path, out: Path, **changes) -> list[str]:
 def test_a_run_leaves_what_it_promises(learned, tmp_path, monkeypatch, capsys):
     import transformers
 
-    code, out, _ = run_cli(monkeypatch, capsys, train.main, *flags(learned, tmp_path / "run", steps=2, show_every=1))
+    code, out, _ = run_cli(
+        monkeypatch, capsys, train.main, *flags(learned, tmp_path / "run", steps=2, questions=13, show_every=1)
+    )
     assert code == 0
     for text in ("accuracy (standard error)", "DSR", "ERR", "before RL", "tapo, 2 steps", "wrong prefix", "diagnosis"):
         assert text in out

@@ -1,0 +1,102 @@
+"""What a run will need of the device's memory, worked out from its shapes before the first step.
+
+Two moments are candidates for the peak: sampling (the KV cache at its fullest) and the update (activations and
+gradients of one micro-batch). bench/scaling.py prints these plans beside measured peaks. Counted in bytes.
+"""
+
+import os
+from typing import NamedTuple
+
+import torch
+
+from augment import synthesis_prompt
+from hub import ModelConfig
+from rollout import PREFILL_TOKENS
+from run import Run
+from tapo_loss import CHUNK
+
+
+class Plan(NamedTuple):
+    kept: dict[str, float]  # there all the time
+    sampling: dict[str, float]  # on top of it, while answers or constructions are sampled
+    update: dict[str, float]  # on top of it, during a micro-batch
+
+    @property
+    def peak(self) -> float:
+        return sum(self.kept.values()) + max(sum(self.sampling.values()), sum(self.update.values()))
+
+
+def memory_plan(
+    m: ModelConfig, *, device: str, rows: int, prompt: int, reply: int, batch: int, checkpointing: bool, copy: bool
+) -> Plan:
+    """The plan of steps that sample at most `rows` answers at once, of at most `prompt` + `reply` tokens, and
+    update from micro-batches of at most `batch` tokens; copy: the starting policy is kept for the KL."""
+    size = 2 if device == "cuda" else 4  # of what is computed, in bytes; parameters and their like are float32
+    V, C, inner, L = m.vocab_size, m.hidden_size, m.intermediate_size, m.num_hidden_layers
+    q, kv = m.num_attention_heads * m.head_dim, m.num_key_value_heads * m.head_dim
+    matrices = L * (C * (2 * q + 2 * kv) + 3 * C * inner) + V * C
+    parameters = matrices + (0 if m.tie_word_embeddings else V * C)
+
+    cached = 2 * L * kv * size  # of one token
+    filled = min(PREFILL_TOKENS, rows * prompt)
+    block = 4 * C + 2 * q + 4 * kv + 4 * inner  # numbers that one block makes of a token
+    # what autograd keeps of a token: the block's, and keys and values that were expanded for their query heads
+    kept = L * (C if checkpointing else block + 2 * q + 2 * C) + (block + 2 * q + 2 * C if checkpointing else 0)
+    return Plan(
+        kept={"weights": 4 * parameters, "AdamW": 8 * parameters, "starting policy": 4 * parameters * copy},
+        sampling={
+            "KV cache": rows * (prompt + reply) * cached,
+            "prefill": filled * (block * size + cached),
+            "packed weights": 4 * matrices * (device == "cpu"),
+            "distributions": rows * V * 24,  # logits, probabilities, their sums in float64 and a copy
+        },
+        update={
+            "gradients": 4 * parameters,
+            "activations": batch * kept * size,
+            "chunk of logits": CHUNK * 4 * 3,
+            "gradient of the head": 4 * V * C * (2 if m.tie_word_embeddings else 1),
+        },
+    )
+
+
+def plan_of(run: Run) -> Plan:
+    """The plan of a run, from its settings and its longest question."""
+    c, room = run.config, run.model.config.max_position_embeddings
+    question = max((p.question for p in run.problems), key=len)
+    prompt, reply = len(run.tokenizer.question_prompt(question)), c.max_new_tokens
+    batch = max(c.micro_tokens, min(room, prompt + reply))  # one long row still goes
+    if c.algo == "tapo":  # a synthesis prompt holds two answers
+        text = synthesis_prompt(question, "", "", c.synthesis, c.reconstruction)
+        prompt, reply = len(run.tokenizer.prompt(text)) + 2 * c.max_new_tokens, c.max_reply_tokens
+    prompt = min(prompt, room - 1)
+    return memory_plan(
+        run.model.config, device=run.device.type, rows=min(c.max_rows, c.questions * c.k), prompt=prompt,
+        reply=min(reply, room - prompt), batch=batch, checkpointing=c.checkpointing, copy=bool(c.kl_rows or c.kl_coef),
+    )  # fmt: skip
+
+
+def device_memory(device: torch.device) -> int:
+    """Bytes that the device has, in all."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[1]
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def format_plan(plan: Plan, available: int) -> str:
+    """The plan in a few lines, with what to lower where it does not fit."""
+
+    def line(name: str, parts: dict[str, float]) -> str:
+        items = ", ".join(f"{part} {n / 1e9:.2f}" for part, n in parts.items() if n)
+        return f"  {name:<10} {sum(parts.values()) / 1e9:6.2f} GB  ({items})"
+
+    lines = [f"memory: about {plan.peak / 1e9:.2f} GB at the peak, the device has {available / 1e9:.2f} GB"]
+    lines += [line(name, parts) for name, parts in plan._asdict().items()]
+    kept = sum(plan.kept.values())
+    for parts, advice in (
+        (plan.sampling, "--max-rows, or --max-new-tokens and --max-reply-tokens"),
+        (plan.update, "--micro-tokens, or add --checkpointing"),
+    ):
+        if kept + sum(parts.values()) > available:
+            small = kept > 0.9 * available
+            lines.append("  this will not fit: " + ("take a smaller --model" if small else f"lower {advice}"))
+    return "\n".join(lines)
