@@ -177,22 +177,22 @@ def sample(
         queue, source = active, active  # answers whose prompt is prefilled, and its row in `prefilled`
         while waiting or len(queue) or len(active):
             free = max_rows - len(active)
-            if not len(queue) and waiting and free >= (max_rows // 8 if len(active) else 1):  # prefill in bulk
+            if not len(queue) and waiting and free >= (max(max_rows // 8, 1) if len(active) else 1):  # in bulk
                 count = max(1, min(-(-free // n), PREFILL_TOKENS // len(prompts[waiting[-1]]), len(waiting)))
                 chosen = [waiting.pop() for _ in range(count)]
                 prefilled, first = prefill(model, [prompts[i] for i in chosen], dtype)
                 queue = (torch.tensor(chosen, device=device)[:, None] * n + torch.arange(n, device=device)).flatten()
                 source = torch.arange(count, device=device).repeat_interleave(n)
-            if free and len(queue):
+            if free and len(queue):  # the next answers get a row and their first token
                 cache.append(prefilled, source[:free])
+                active = torch.cat((active, queue[:free]))
                 step(queue[:free], first[source[:free]])
-                active, queue, source = torch.cat((active, queue[:free])), queue[free:], source[free:]
-                active = retire(active, stopped[active] | (lengths[active] >= room[active]), cache)
-                continue  # there may be room still
-            last = tokens[active, lengths[active] - 1]
-            hidden = model.hidden(last[:, None], cache)[:, 0]
-            cache.lengths[: len(active)] += 1
-            step(active, hidden)
+                queue, source = queue[free:], source[free:]
+            else:  # one more token for every row
+                last = tokens[active, lengths[active] - 1]
+                hidden = model.hidden(last[:, None], cache)[:, 0]
+                cache.lengths[: len(active)] += 1
+                step(active, hidden)
             active = retire(active, stopped[active] | (lengths[active] >= room[active]), cache)
 
     def answer(i: int) -> Rollout:

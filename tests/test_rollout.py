@@ -6,6 +6,7 @@ from conftest import full_logprobs, run_cli, small_model
 
 import rollout
 from hub import InputError
+from model import Transformer
 from rollout import Trajectory, collate, draw, micro_batches, sample, sampling_probs
 from tapo_loss import token_logprobs
 
@@ -87,6 +88,32 @@ def test_prefill_in_parts_changes_nothing(model, monkeypatch):
     parts = sample(model, PROMPTS, 2, stop_ids=STOPS, max_new_tokens=8)
     for a, b in zip(flat(whole), flat(parts), strict=True):
         assert a.token_ids == b.token_ids and a.logprobs == pytest.approx(b.logprobs, abs=1e-5)
+
+
+def test_a_free_row_goes_to_the_next_answer_and_a_prompt_is_prefilled_once(model, monkeypatch):
+    """The cost is the sum of the lengths: no row waits for the longest of its batch."""
+    prefilled, rows = [], []
+    prefill, hidden = rollout.prefill, model.hidden
+    monkeypatch.setattr(rollout, "prefill", lambda m, p, d: prefilled.extend(map(tuple, p)) or prefill(m, p, d))
+    monkeypatch.setattr(model, "hidden", lambda ids, cache: rows.append((len(ids), cache.longest)) or hidden(ids, cache))
+    groups = sample(model, PROMPTS, 6, stop_ids=STOPS, max_new_tokens=24, max_rows=4, seed=2)
+    assert sorted(prefilled) == sorted(map(tuple, PROMPTS))
+    lengths = [len(r.token_ids) for r in flat(groups)]
+    steps = [r for r, before in rows if before]  # not the prefills
+    assert sum(steps) == sum(lengths) - len(lengths)  # every answer's first token comes from its prompt
+    assert len(steps) < 1.2 * sum(steps) / 4 and max(lengths) > 1.5 * sum(lengths) / len(lengths)
+
+
+def test_smollm2_gives_the_greedy_tokens_of_transformers(smollm2):
+    import transformers
+
+    ours = Transformer.from_pretrained(smollm2)
+    reference = transformers.AutoModelForCausalLM.from_pretrained(smollm2, dtype=torch.float32)
+    prompts = torch.randint(10, 49000, (5, 12), generator=torch.Generator().manual_seed(1))
+    settings = {"do_sample": False, "max_new_tokens": 8, "eos_token_id": None, "pad_token_id": 0}
+    expected = reference.generate(prompts, **settings)[:, 12:]
+    groups = sample(ours, prompts.tolist(), 1, stop_ids=[], max_new_tokens=8, temperature=0)
+    assert [group[0].token_ids for group in groups] == expected.tolist()
 
 
 def test_greedy_tokens_are_those_of_transformers(model, tmp_path):
