@@ -259,9 +259,10 @@ class Run:
         )  # fmt: skip
 
     def optimizer(self, lr: float, leave_out: Sequence[torch.Tensor] = ()) -> torch.optim.Optimizer:
-        fused, out = self.device.type == "cuda", set(leave_out)
+        out = set(leave_out)
         parameters = [p for p in self.model.parameters() if p not in out]
-        return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=fused)
+        # fused: one pass over the memory instead of a dozen, several times faster on a CPU too
+        return torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
 
     def update(self, optimizers: list[torch.optim.Optimizer], lr: float) -> float | None:
         """One update from the gathered gradients, clipped; returns their norm. Not finite: no update, None."""

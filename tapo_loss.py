@@ -30,7 +30,8 @@ class HeadLogprobs(torch.autograd.Function):
 
     The logits of a batch are its largest tensor by far: 16 bytes x V a token with their gradient, 20 GB at 8k
     tokens and V = 152k (OpenRLHF #1047). Here the backward pass makes each chunk's logits again, turns them
-    in place into probabilities p, and is done with them: d log p_target / d logit_v = [v = target] - p_v.
+    in place into probabilities p, and is done with them: d log p_target / d logit_v = [v = target] - p_v. The
+    last chunk's p are kept, so that a batch of one chunk does nothing twice.
     """
 
     @staticmethod
@@ -39,6 +40,7 @@ class HeadLogprobs(torch.autograd.Function):
         kind = hidden.device.type
         matrix = head.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else head
         logp, entropy, normaliser = (hidden.new_empty(len(hidden), dtype=torch.float32) for _ in range(3))
+        odds, total = hidden.new_empty(0, 0), hidden.new_empty(0)
         with torch.autocast(kind, enabled=False):  # only the products are in bfloat16
             for rows in chunks(hidden, head):
                 scores = (hidden[rows].to(matrix.dtype) @ matrix.T).float()  # (n, V)
@@ -48,7 +50,8 @@ class HeadLogprobs(torch.autograd.Function):
                 total = odds.sum(dim=-1)
                 normaliser[rows] = top + total.log()
                 logp[rows] = scores.gather(-1, targets[rows, None])[:, 0] - total.log()
-                entropy[rows] = total.log() - odds.mul_(scores).sum(dim=-1) / total
+                entropy[rows] = total.log() - scores.mul_(odds).sum(dim=-1) / total
+            ctx.p_last = odds.div_(total[:, None]).to(matrix.dtype) if any(ctx.needs_input_grad) else None
         ctx.save_for_backward(hidden, head, targets, normaliser, matrix)
         ctx.mark_non_differentiable(entropy)  # nobody trains on it
         return logp, entropy
@@ -59,7 +62,9 @@ class HeadLogprobs(torch.autograd.Function):
         grad_hidden, grad_head = torch.empty_like(hidden), torch.zeros_like(head)
         for rows in chunks(hidden, head):
             x, g, target = hidden[rows], grad[rows, None], targets[rows]  # (n, C), (n, 1), (n,)
-            p = (x.to(matrix.dtype) @ matrix.T).float().sub_(normaliser[rows, None]).exp_().to(matrix.dtype)  # (n, V)
+            p = ctx.p_last  # (n, V)
+            if rows.stop < len(hidden):
+                p = (x.to(matrix.dtype) @ matrix.T).float().sub_(normaliser[rows, None]).exp_().to(matrix.dtype)
             grad_hidden[rows] = g * (head[target] - p @ matrix)
             grad_head.index_add_(0, target, g * x)
             if p.dtype == head.dtype:

@@ -95,7 +95,9 @@ def test_a_free_row_goes_to_the_next_answer_and_a_prompt_is_prefilled_once(model
     prefilled, rows = [], []
     prefill, hidden = rollout.prefill, model.hidden
     monkeypatch.setattr(rollout, "prefill", lambda m, p, d: prefilled.extend(map(tuple, p)) or prefill(m, p, d))
-    monkeypatch.setattr(model, "hidden", lambda ids, cache: rows.append((len(ids), cache.longest)) or hidden(ids, cache))
+    monkeypatch.setattr(
+        model, "hidden", lambda ids, cache: rows.append((len(ids), cache.longest)) or hidden(ids, cache)
+    )
     groups = sample(model, PROMPTS, 6, stop_ids=STOPS, max_new_tokens=24, max_rows=4, seed=2)
     assert sorted(prefilled) == sorted(map(tuple, PROMPTS))
     lengths = [len(r.token_ids) for r in flat(groups)]
