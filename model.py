@@ -55,7 +55,7 @@ def products(x: Tensor, *layers: nn.Linear | nn.Embedding) -> tuple[Tensor, ...]
     """x (..., in) times each layer's matrix, plus its bias; in one product of all, within packed_weights."""
     biases: list[Any] = [getattr(layer, "bias", None) for layer in layers]
     packed = getattr(layers[0], "packed", None)
-    if packed is None:
+    if packed is None or torch.is_grad_enabled():
         return tuple(F.linear(x, layer.weight, bias) for layer, bias in zip(layers, biases, strict=True))
     bias = None if biases[0] is None else torch.cat(biases)
     y = torch.ops.mkldnn._linear_pointwise(x.flatten(0, -2), packed, bias, "none", [], "")
@@ -66,20 +66,21 @@ def products(x: Tensor, *layers: nn.Linear | nn.Embedding) -> tuple[Tensor, ...]
 def packed_weights(model: "Transformer") -> Iterator[None]:
     """Within it, a second copy of the matrices, laid out for oneDNN's kernels, serves inference on a CPU.
 
-    Products with 16 rows take half of F.linear's time (bench/README.md). The copy is made here, of the
-    weights as they are, so it cannot go stale (TRL #3247). On other devices this does nothing.
+    Products with 16 rows take about half of F.linear's time (bench/README.md). The copy is made here, of the
+    weights as they are, and ends here, so it cannot go stale (TRL #3247). On other devices, and for compiled
+    blocks, this does nothing. A module names in `joined` the layers that are packed as one matrix.
     """
     joined = [layers for module in model.modules() for layers in getattr(module, "joined", [])]
-    if model.device.type != "cpu" or model.step or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    if model.device.type != "cpu" or model.compiled_step or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         joined = []
-    with torch.no_grad():
-        for layers in joined:
-            layers[0].packed = torch.ops.mkldnn._reorder_linear_weight(torch.cat([layer.weight for layer in layers]))
     try:
+        for layers in joined:
+            weight = torch.cat([layer.weight.detach() for layer in layers])
+            layers[0].packed = torch.ops.mkldnn._reorder_linear_weight(weight)
         yield
     finally:
         for layers in joined:
-            del layers[0].packed
+            vars(layers[0]).pop("packed", None)
 
 
 class KVCache:
@@ -94,14 +95,14 @@ class KVCache:
         self.kv = torch.zeros(layers, 2, rows, groups, slots, width, device=device, dtype=dtype)
         self.lengths = torch.zeros(rows, dtype=torch.long, device=device)  # filled slots of each row
         self.rows = 0  # the rows in use are the first ones
-        self.longest = 0  # the largest of their lengths, known without asking the device
+        self.longest = 0  # the largest of their lengths
 
     def append(self, other: "KVCache", source: Tensor) -> None:
         """Copy rows `source` (N,) of `other` behind the rows in use: one prefill, many samples."""
         new, slots = slice(self.rows, self.rows + len(source)), other.longest
         self.kv[:, :, new, :, :slots] = other.kv[:, :, source, :, :slots]
         self.lengths[new] = other.lengths[source]
-        self.rows, self.longest = new.stop, max(self.longest, slots)
+        self.rows, self.longest = new.stop, int(self.lengths[: new.stop].max())
 
     def move(self, source: Tensor, target: Tensor, rows: int) -> None:
         """Copy rows `source` over rows `target` and keep the first `rows` rows."""
@@ -138,10 +139,13 @@ class Attention(nn.Module):
         self.k_proj = nn.Linear(config.hidden_size, kv, bias=bias)
         self.v_proj = nn.Linear(config.hidden_size, kv, bias=bias)
         self.o_proj = nn.Linear(q, config.hidden_size, bias=False)
-        self.joined = [(self.q_proj, self.k_proj, self.v_proj), (self.o_proj,)]
         qwen3 = config.model_type == "qwen3"
         self.q_norm = RMSNorm(self.width, config.rms_norm_eps) if qwen3 else nn.Identity()
         self.k_norm = RMSNorm(self.width, config.rms_norm_eps) if qwen3 else nn.Identity()
+
+    @property
+    def joined(self) -> list[tuple[nn.Linear, ...]]:
+        return [(self.q_proj, self.k_proj, self.v_proj), (self.o_proj,)]
 
     def forward(self, x: Tensor, where: Where, layer: int) -> Tensor:
         B, T, _ = x.shape
@@ -171,7 +175,10 @@ class SwiGLU(nn.Module):
         self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
-        self.joined = [(self.gate_proj, self.up_proj), (self.down_proj,)]
+
+    @property
+    def joined(self) -> list[tuple[nn.Linear, ...]]:
+        return [(self.gate_proj, self.up_proj), (self.down_proj,)]
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = products(x, *self.joined[0])
@@ -211,14 +218,17 @@ class Transformer(nn.Module):
         self.model = Decoder(config)
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.joined = [(self.model.embed_tokens if config.tie_word_embeddings else self.lm_head,)]
         self.checkpointing = False  # of activations: less memory in the update, a third more time
-        self.step: Callable[..., Tensor] | None = None  # the blocks compiled for the sampler (compile_blocks)
+        self.compiled_step: Callable[..., Tensor] | None = None  # the blocks, for the sampler (compile_blocks)
         self.register_buffer("inv_freq", rope_frequencies(config), persistent=False)
         for name, parameter in self.named_parameters():  # GPT-2's recipe
             if parameter.dim() == 2:
                 residual = name.endswith(("o_proj.weight", "down_proj.weight"))
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * config.num_hidden_layers) if residual else 0.02)
+
+    @property
+    def joined(self) -> list[tuple[nn.Linear | nn.Embedding]]:
+        return [(self.model.embed_tokens if self.config.tie_word_embeddings else self.lm_head,)]
 
     @property
     def head(self) -> Tensor:
@@ -239,20 +249,20 @@ class Transformer(nn.Module):
 
     def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
         """Last hidden states (B, T, C). With a cache, ids follow on each row's first lengths[b] tokens;
-        their keys and values are written there, and the caller then sets cache.lengths."""
+        their keys and values are written there, cache.longest grows by T, and the caller then sets cache.lengths."""
         T = ids.shape[1]
         positions = torch.arange(T, device=ids.device)[None]  # (1, T)
         if cache is None:
             return self.trunk(ids, positions)
         cache.longest += T
         after = cache.longest > T  # there is something before these tokens
-        if self.step and after and T == 1:  # all rows and slots, in use or not: the shapes never change
+        if self.compiled_step and after and T == 1:  # all rows and slots, in use or not: the shapes never change
             ids = F.pad(ids, (0, 0, 0, len(cache.lengths) - cache.rows))
-            return self.step(ids, cache.lengths[:, None], cache.kv, cache.kv.shape[4])[: cache.rows]
+            return self.compiled_step(ids, cache.lengths[:, None], cache.kv, cache.kv.shape[4])[: cache.rows]
         return self.trunk(ids, positions + cache.lengths[: cache.rows, None], cache.kv, cache.longest if after else 0)
 
     def trunk(self, ids: Tensor, positions: Tensor, kv: Tensor | None = None, seen: int = 0) -> Tensor:
-        """All blocks on ids at positions (B, T), with the cache kv, of which they see the first `seen` slots."""
+        """All blocks on ids (B, T) at positions (B or 1, T); of the cache kv they see the first `seen` slots."""
         angles = (positions[..., None] * self.inv_freq)[:, None]  # (B or 1, 1, T, D/2)
         cos, sin, slots, mask = angles.cos(), angles.sin(), None, None
         if kv is not None:
@@ -266,15 +276,17 @@ class Transformer(nn.Module):
         x = self.model.embed_tokens(ids)  # (B, T, C)
         for layer, block in enumerate(self.model.layers):
             if self.checkpointing and torch.is_grad_enabled():  # keep x alone, compute the rest again in backward
-                x = checkpoint(block, x, where, layer, use_reentrant=False)
+                x = checkpoint(block, x, where, layer, use_reentrant=False, preserve_rng_state=False)
             else:
                 x = block(x, where, layer)
         return self.model.norm(x)
 
     def compile_blocks(self) -> None:
         """torch.compile the blocks, for any shape in the update and for one fixed shape in the sampler."""
-        self.step = torch.compile(self.trunk, dynamic=False)
-        self.trunk = torch.compile(self.trunk, dynamic=True)  # type: ignore[method-assign]
+        trunk = self.trunk
+        # a function of its own: torch.compile counts the shapes of one function against a limit
+        self.compiled_step = torch.compile(lambda *inputs: trunk(*inputs), dynamic=False)
+        self.trunk = torch.compile(trunk, dynamic=True)  # type: ignore[method-assign]
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str]) -> "Transformer":

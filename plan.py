@@ -26,52 +26,72 @@ class Plan(NamedTuple):
         return sum(self.kept.values()) + max(sum(self.sampling.values()), sum(self.update.values()))
 
 
+class Call(NamedTuple):
+    """One call of the sampler."""
+
+    prompts: int
+    n: int  # answers to each
+    prompt: int  # tokens, of the longest
+    reply: int
+
+
 def memory_plan(
-    m: ModelConfig, *, device: str, rows: int, prompt: int, reply: int, batch: int, checkpointing: bool, copy: bool
+    m: ModelConfig, calls: list[Call], *, device: str, max_rows: int, batch: int, checkpointing: bool, copy: bool
 ) -> Plan:
-    """The plan of steps that sample at most `rows` answers at once, of at most `prompt` + `reply` tokens, and
-    update from micro-batches of at most `batch` tokens; copy: the starting policy is kept for the KL."""
-    size = 2 if device == "cuda" else 4  # of what is computed, in bytes; parameters and their like are float32
+    """The plan of steps that make these calls and update from micro-batches of at most `batch` tokens; copy:
+    the starting policy is kept for the KL."""
+    cuda = device == "cuda"
+    size = 2 if cuda else 4  # of what is computed, in bytes; parameters and their like are float32
     V, C, inner, L = m.vocab_size, m.hidden_size, m.intermediate_size, m.num_hidden_layers
     q, kv = m.num_attention_heads * m.head_dim, m.num_key_value_heads * m.head_dim
     matrices = L * (C * (2 * q + 2 * kv) + 3 * C * inner) + V * C
     parameters = matrices + (0 if m.tie_word_embeddings else V * C)
-
     cached = 2 * L * kv * size  # of one token
-    filled = min(PREFILL_TOKENS, rows * prompt)
     block = 4 * C + 2 * q + 4 * kv + 4 * inner  # numbers that one block makes of a token
-    # what autograd keeps of a token: the block's, and keys and values that were expanded for their query heads
-    kept = L * (C if checkpointing else block + 2 * q + 2 * C) + (block + 2 * q + 2 * C if checkpointing else 0)
+    kept = block + 2 * C + 2 * q  # what autograd keeps of them; keys and values were copied for their query heads
+    copies = {"bfloat16 weights": 2 * parameters} if cuda else {"packed weights": 4 * matrices}
+
+    def sampling(call: Call) -> dict[str, float]:
+        rows = min(max_rows, call.prompts * call.n)
+        filled = min(PREFILL_TOKENS, -(-rows // call.n) * call.prompt)
+        return {
+            "KV cache": rows * (call.prompt + call.reply) * cached,
+            "prefill": filled * (block * size + cached),
+            "distributions": rows * V * 24,  # logits, probabilities, their sums in float64 and a copy
+            **copies,
+        }
+
     return Plan(
         kept={"weights": 4 * parameters, "AdamW": 8 * parameters, "starting policy": 4 * parameters * copy},
-        sampling={
-            "KV cache": rows * (prompt + reply) * cached,
-            "prefill": filled * (block * size + cached),
-            "packed weights": 4 * matrices * (device == "cpu"),
-            "distributions": rows * V * 24,  # logits, probabilities, their sums in float64 and a copy
-        },
+        sampling=max(map(sampling, calls), key=lambda parts: sum(parts.values())),
         update={
             "gradients": 4 * parameters,
-            "activations": batch * kept * size,
-            "chunk of logits": CHUNK * 4 * 3,
+            "activations": batch * size * (L * C + kept if checkpointing else L * kept),
+            "chunk of logits": 3 * 4 * min(CHUNK, batch * V),
             "gradient of the head": 4 * V * C * (2 if m.tie_word_embeddings else 1),
+            "bfloat16 weights": 2 * parameters * cuda,
         },
     )
 
 
 def plan_of(run: Run) -> Plan:
-    """The plan of a run, from its settings and its longest question."""
+    """The plan of a run, from its settings and its longest question (in characters)."""
     c, room = run.config, run.model.config.max_position_embeddings
     question = max((p.question for p in run.problems), key=len)
-    prompt, reply = len(run.tokenizer.question_prompt(question)), c.max_new_tokens
-    batch = max(c.micro_tokens, min(room, prompt + reply))  # one long row still goes
+
+    def call(prompts: int, n: int, prompt: int, reply: int) -> Call:
+        prompt = min(prompt, room - 1)
+        return Call(prompts, n, prompt, min(reply, room - prompt))
+
+    bare = len(run.tokenizer.question_prompt(question))
+    calls = [call(c.questions, c.k, bare, c.max_new_tokens), call(len(run.held_out), 1, bare, c.max_new_tokens)]
     if c.algo == "tapo":  # a synthesis prompt holds two answers
-        text = synthesis_prompt(question, "", "", c.synthesis, c.reconstruction)
-        prompt, reply = len(run.tokenizer.prompt(text)) + 2 * c.max_new_tokens, c.max_reply_tokens
-    prompt = min(prompt, room - 1)
+        request = len(run.tokenizer.prompt(synthesis_prompt(question, "", "", c.synthesis, c.reconstruction)))
+        calls.append(call(c.questions * c.m_max, 1, request + 2 * c.max_new_tokens, c.max_reply_tokens))
+    batch = max(c.micro_tokens, *(call.prompt + call.reply for call in calls))  # one long row still goes
     return memory_plan(
-        run.model.config, device=run.device.type, rows=min(c.max_rows, c.questions * c.k), prompt=prompt,
-        reply=min(reply, room - prompt), batch=batch, checkpointing=c.checkpointing, copy=bool(c.kl_rows or c.kl_coef),
+        run.model.config, calls, device=run.device.type, max_rows=c.max_rows, batch=batch,
+        checkpointing=c.checkpointing, copy=bool(c.kl_rows or c.kl_coef),
     )  # fmt: skip
 
 

@@ -99,12 +99,12 @@ def sampling_probs(logits: Tensor, temperature: float, top_k: int = 0, top_p: fl
 def draw(probs: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     """Tokens (R,) and their log-probs (R,), by inverse CDF of probs (R, V) at uniform (R,) in [0, 1).
 
-    Summed in float64: over a vocabulary of 150k a float32 sum could end below the number it is compared with.
+    Summed in float64: in float32 the sums of a tail of rare tokens would be equal, and none of them ever drawn.
     """
     cdf = probs.cumsum(dim=-1, dtype=torch.float64)  # (R, V)
     # the first token whose sum is above the target: its own probability cannot be 0
     token = torch.searchsorted(cdf, (uniform * cdf[:, -1])[:, None], right=True)  # (R, 1)
-    token = token.clamp(max=probs.shape[-1] - 1)
+    token = token.clamp(max=probs.shape[-1] - 1)  # uniform x sum can round up to the sum itself
     return token[:, 0], probs.gather(-1, token)[:, 0].log()
 
 
@@ -167,7 +167,7 @@ def sample(
     with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"), packed_weights(model):
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         slots = int((sizes + room).max())
-        if model.step:  # compiled for its shape: keep to few
+        if model.compiled_step:  # each new shape is compiled again: all rows, and slots rounded up
             slots = -(-slots // 256) * 256
         else:
             max_rows = min(max_rows, N)

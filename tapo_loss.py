@@ -51,7 +51,7 @@ class HeadLogprobs(torch.autograd.Function):
                 normaliser[rows] = top + total.log()
                 logp[rows] = scores.gather(-1, targets[rows, None])[:, 0] - total.log()
                 entropy[rows] = total.log() - scores.mul_(odds).sum(dim=-1) / total
-            ctx.p_last = odds.div_(total[:, None]).to(matrix.dtype) if any(ctx.needs_input_grad) else None
+            ctx.p_last = odds.div_(total[:, None]) if any(ctx.needs_input_grad) else None
         ctx.save_for_backward(hidden, head, targets, normaliser, matrix)
         ctx.mark_non_differentiable(entropy)  # nobody trains on it
         return logp, entropy
@@ -61,16 +61,22 @@ class HeadLogprobs(torch.autograd.Function):
         hidden, head, targets, normaliser, matrix = ctx.saved_tensors
         grad_hidden, grad_head = torch.empty_like(hidden), torch.zeros_like(head)
         for rows in chunks(hidden, head):
-            x, g, target = hidden[rows], grad[rows, None], targets[rows]  # (n, C), (n, 1), (n,)
-            p = ctx.p_last  # (n, V)
-            if rows.stop < len(hidden):
-                p = (x.to(matrix.dtype) @ matrix.T).float().sub_(normaliser[rows, None]).exp_().to(matrix.dtype)
-            grad_hidden[rows] = g * (head[target] - p @ matrix)
-            grad_head.index_add_(0, target, g * x)
-            if p.dtype == head.dtype:
-                grad_head.addmm_(p.T, -g * x)  # no (V, C) in between
+            x, g, target = (
+                hidden[rows].to(matrix.dtype),
+                grad[rows, None],
+                targets[rows, None],
+            )  # (n, C), (n, 1), (n, 1)
+            p = ctx.p_last if rows.stop >= len(hidden) else None  # (n, V)
+            if p is None:
+                p = (x @ matrix.T).float().sub_(normaliser[rows, None]).exp_()
+            # p - 1 before p is rounded to bfloat16, in which nothing lies between 0.996 and 1
+            slope = p.scatter_add_(-1, target, torch.full_like(g, -1.0)).mul_(-g).to(matrix.dtype)
+            grad_hidden[rows] = slope @ matrix
+            if slope.dtype == head.dtype:
+                grad_head.addmm_(slope.T, x)  # no (V, C) in between
             else:
-                grad_head -= p.T @ (g * x).to(p.dtype)
+                grad_head += slope.T @ x
+        ctx.p_last = None  # it was overwritten
         return grad_hidden, grad_head, None
 
 
@@ -92,7 +98,8 @@ def token_logprobs(
     """
     wanted = mask[:, 1:].bool()  # (B, T-1)
     values = HeadLogprobs.apply(hidden[:, :-1][wanted] / temperature, head, ids[:, 1:][wanted])  # two (N,)
-    logp, entropy = (torch.zeros_like(mask[:, 1:]).masked_scatter(wanted, v) for v in values)  # (B, T-1)
+    empty = hidden.new_zeros(wanted.shape, dtype=torch.float32)
+    logp, entropy = (empty.masked_scatter(wanted, v) for v in values)  # (B, T-1)
     return F.pad(logp, (1, 0)), F.pad(entropy, (1, 0))
 
 

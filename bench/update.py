@@ -49,7 +49,7 @@ def measure(V: int, tokens: int, train: bool, rounds: int) -> dict[str, Any]:
     batch = (hidden, head, torch.randint(V, (1, tokens + 1)), torch.ones(1, tokens + 1))
     ways = {"ours": partial(run, ours, batch, train), "other": partial(run, full, batch, train)}
     error = max((a - b).abs().max().item() for a, b in zip(ways["ours"](), ways["other"](), strict=True))
-    memory = {name: common.peak(way) - common.status("VmRSS") for name, way in ways.items()}
+    memory = {name: -common.status("VmRSS") + common.peak(way) for name, way in ways.items()}  # what was held first
     seconds = common.medians(ways, rounds)
     return {
         "setting": f"{'train' if train else 'score'}, {tokens} tokens, V = {V}",

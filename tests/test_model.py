@@ -220,6 +220,28 @@ def test_packed_weights_give_the_same_logits_and_leave_nothing_behind(family, ti
     assert not any(hasattr(layers[0], "packed") for layers in packed)
 
 
+def test_packed_weights_end_whatever_happens_and_never_hide_a_gradient(monkeypatch):
+    model = small_model()
+    with packed_weights(model):
+        sample(model, [[5, 6]], 1, stop_ids=[], max_new_tokens=2)  # packs for itself, and ends it
+        model(IDS).sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    calls, cat = [], torch.cat
+    monkeypatch.setattr(torch, "cat", lambda *a, **k: calls.append(1) or (1 / (len(calls) < 4) and cat(*a, **k)))
+    with pytest.raises(ZeroDivisionError), packed_weights(model):
+        pass
+    assert not any(hasattr(module, "packed") for module in model.modules())
+
+
+def test_a_layer_that_was_replaced_is_used():
+    """What a fork does to try LoRA."""
+    model = small_model()
+    before = model(IDS)
+    for attention in (block.self_attn for block in model.model.layers):
+        attention.v_proj = torch.nn.Linear(32, 16, bias=False)
+    assert not torch.allclose(model(IDS), before, atol=1e-2)
+
+
 def test_checkpointing_changes_no_gradient():
     gradients = []
     for checkpointing in (False, True):

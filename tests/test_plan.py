@@ -6,39 +6,39 @@ import torch
 from conftest import run_cli, small_config
 
 import train
-from plan import device_memory, format_plan, memory_plan
-from tapo_loss import CHUNK
+from plan import Call, device_memory, format_plan, memory_plan
 
-SIZES = {"rows": 8, "prompt": 10, "reply": 6, "batch": 64, "checkpointing": False, "copy": True}
+CALLS = [Call(4, 2, 10, 6), Call(3, 1, 4, 2)]
+SIZES = {"max_rows": 8, "batch": 64, "checkpointing": False, "copy": True}
 
 
 def test_what_is_kept_and_the_cache_are_counted_to_the_byte():
     config = small_config(tied=False)  # 97 tokens, width 32, 2 layers, 4 heads on 2 of width 8, inner width 48
-    plan = memory_plan(config, device="cpu", **SIZES)
+    plan = memory_plan(config, CALLS, device="cpu", **SIZES)
     matrices = 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48) + 97 * 32
     assert plan.kept == {"weights": 4 * (matrices + 97 * 32), "AdamW": 8 * (matrices + 97 * 32),
                          "starting policy": 4 * (matrices + 97 * 32)}  # fmt: skip
     assert plan.sampling["packed weights"] == 4 * matrices
     assert plan.sampling["KV cache"] == 8 * 16 * 2 * 2 * 16 * 4  # rows, slots, layers, k and v, width, bytes
-    assert plan.update["chunk of logits"] == 3 * 4 * CHUNK
+    assert plan.update["chunk of logits"] == 3 * 4 * 64 * 97
     assert plan.peak == sum(plan.kept.values()) + max(sum(plan.sampling.values()), sum(plan.update.values()))
 
 
 def test_checkpointing_a_gpu_and_a_tied_head_change_what_they_should():
     config = small_config()
-    plain, kept = (memory_plan(config, device="cpu", **{**SIZES, "checkpointing": c}) for c in (False, True))
+    plain, kept = (memory_plan(config, CALLS, device="cpu", **{**SIZES, "checkpointing": c}) for c in (False, True))
     assert kept.update["activations"] < plain.update["activations"]
-    cuda = memory_plan(config, device="cuda", **SIZES)
-    assert cuda.sampling["KV cache"] == plain.sampling["KV cache"] / 2 and not cuda.sampling["packed weights"]
+    cuda = memory_plan(config, CALLS, device="cuda", **SIZES)
+    assert cuda.sampling["KV cache"] == plain.sampling["KV cache"] / 2 and "packed weights" not in cuda.sampling
     assert plain.update["gradient of the head"] == 2 * 97 * 32 * 4  # the head's, and the embedding's
 
 
 def test_what_does_not_fit_is_said_with_the_setting_to_lower():
-    plan = memory_plan(small_config(), device="cpu", **SIZES)
+    plan = memory_plan(small_config(), CALLS, device="cpu", **{**SIZES, "batch": 10**4})
     assert "will not fit" not in format_plan(plan, 10**12)
     kept, update = sum(plan.kept.values()), sum(plan.update.values())
     assert "lower --micro-tokens" in format_plan(plan, int(kept + update - 1))
-    large = memory_plan(small_config(), device="cpu", **{**SIZES, "rows": 10**7})
+    large = memory_plan(small_config(), [Call(10**7, 1, 10, 6)], device="cpu", **{**SIZES, "max_rows": 10**7})
     assert "lower --max-rows" in format_plan(large, int(kept + update + 1))
     assert "smaller --model" in format_plan(plan, int(kept))
     assert device_memory(torch.device("cpu")) > 10**9

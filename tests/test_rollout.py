@@ -82,6 +82,14 @@ def test_alone_batched_shuffled_and_with_few_rows_give_the_same(model):
         assert torch.allclose(torch.tensor(r.logprobs), rescore(model, r, 1.0), atol=1e-5)
 
 
+@pytest.mark.parametrize(("sizes", "new"), [((63, 3), 6), ((60, 3), 30), ((1, 1, 1), 5)])
+def test_a_short_prompt_that_was_prefilled_beside_a_long_one_fits_the_cache(model, sizes, new):
+    prompts = [[5] * size for size in sizes]
+    for max_rows in (1, 2, 3, 7):
+        for r in flat(sample(model, prompts, 2, stop_ids=[], max_new_tokens=new, max_rows=max_rows)):
+            assert torch.allclose(torch.tensor(r.logprobs), rescore(model, r, 1.0), atol=1e-5)
+
+
 def test_prefill_in_parts_changes_nothing(model, monkeypatch):
     whole = sample(model, PROMPTS, 2, stop_ids=STOPS, max_new_tokens=8)
     monkeypatch.setattr(rollout, "PREFILL_TOKENS", 1)
