@@ -9,7 +9,8 @@ included); where there are more answers than rows, transformers goes batch by ba
 transformers has its better cache, dynamic or static, chosen by a first run. ours, other: useful tokens a second.
 
 limit: the share of our time that its matrix products alone take (the same packed weights, the same numbers of rows);
-sampled: our speed at temperature 1 in place of greedy, as in training.
+sampled: our speed at temperature 1 in place of greedy, as in training. "products alone" compares these products with
+F.linear's, in decode steps a second.
 """
 
 import argparse
@@ -103,6 +104,23 @@ def limit(model: Transformer, prompts: list[list[int]], lengths: list[int], rows
             once(rows, rows)
 
 
+def measure_products(model: Transformer, rows: int, rounds: int) -> dict[str, Any]:
+    """All matrix products of one decode step, from packed weights beside F.linear; steps a second."""
+    layers = [layers for module in model.modules() for layers in getattr(module, "joined", [])]
+    inputs = {len(group[0].weight[0]): torch.ones(rows, len(group[0].weight[0])) for group in layers}
+
+    def step(plain: bool) -> None:
+        with torch.set_grad_enabled(plain):  # with gradients, products() leaves the packed weights alone
+            for group in layers:
+                products(inputs[len(group[0].weight[0])], *group)
+
+    with packed_weights(model):
+        seconds = common.medians({"ours": partial(step, False), "other": partial(step, True)}, 4 * rounds)
+    name = f"products alone, {rows} rows"
+    ratio = seconds["other"] / seconds["ours"]
+    return {"setting": name, "ours": 1 / seconds["ours"], "other": 1 / seconds["other"], "ratio": ratio}
+
+
 def settings() -> Iterator[tuple[str, int, int, list[int], list[int]]]:
     """(name, answers to a question, rows, prompt lengths, answer lengths)"""
     for questions, n in ((1, 1), (8, 1), (16, 1), (2, 8), (64, 1)):
@@ -162,6 +180,7 @@ def main() -> None:
         if options.only in setting[0] and (not options.quick or setting[2] == 16):
             rows.append(measure(setting, model, other, 1 if options.quick else options.rounds, options.quick))
             print(rows[-1], file=sys.stderr, flush=True)
+    rows += [measure_products(model, n, options.rounds) for n in (1, 8, 16, 64) if options.only in "products alone"]
     common.report("sampler", rows)
 
 

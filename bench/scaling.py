@@ -68,7 +68,7 @@ def main() -> None:
             command = [sys.executable, __file__, "--one", json.dumps([shape, change]), "--steps", steps]
             output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
             found = json.loads(output.splitlines()[-1])
-            first = first or found
+            first = first or dict(found)
             name = next(iter(change), "")
             growth = change[name] / BASE[name] if name in BASE and name != "micro_tokens" else 1
             setting = ", ".join(f"{k} = {v}" for k, v in (change or BASE).items())
