@@ -88,7 +88,9 @@ def plan_of(run: Run) -> Plan:
     if c.algo == "tapo":  # a synthesis prompt holds two answers
         request = len(run.tokenizer.prompt(synthesis_prompt(question, "", "", c.synthesis, c.reconstruction)))
         calls.append(call(c.questions * c.m_max, 1, request + 2 * c.max_new_tokens, c.max_reply_tokens))
-    batch = max(c.micro_tokens, *(call.prompt + call.reply for call in calls))  # one long row still goes
+    step = c.questions * (c.k + c.m_max * (c.algo == "tapo")) * (bare + c.max_new_tokens)  # tokens, at most
+    longest = max(call.prompt + call.reply for call in calls)  # one long row still goes
+    batch = max(min(c.micro_tokens, step), longest)
     return memory_plan(
         run.model.config, calls, device=run.device.type, max_rows=c.max_rows, batch=batch,
         checkpointing=c.checkpointing, copy=bool(c.kl_rows or c.kl_coef),
