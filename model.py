@@ -62,15 +62,20 @@ def products(x: Tensor, *layers: nn.Linear | nn.Embedding) -> tuple[Tensor, ...]
     return y.view(*x.shape[:-1], -1).split([len(layer.weight) for layer in layers], dim=-1)
 
 
+def joined_layers(model: nn.Module) -> list[tuple[nn.Linear | nn.Embedding, ...]]:
+    """Every matrix product of the model: a module names in `joined` the layers whose matrices make one product."""
+    return [layers for module in model.modules() for layers in getattr(module, "joined", [])]
+
+
 @contextmanager
 def packed_weights(model: "Transformer") -> Iterator[None]:
     """Within it, a second copy of the matrices, laid out for oneDNN's kernels, serves inference on a CPU.
 
     Products with 1 to 16 rows take 60 to 75% of F.linear's time (bench/README.md). The copy is made here, of the
     weights as they are, and ends here, so it cannot go stale (TRL #3247). On other devices, and for compiled
-    blocks, this does nothing. A module names in `joined` the layers that are packed as one matrix.
+    blocks, this does nothing.
     """
-    joined = [layers for module in model.modules() for layers in getattr(module, "joined", [])]
+    joined = joined_layers(model)
     if model.device.type != "cpu" or model.compiled_step or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         joined = []
     try:

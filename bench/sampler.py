@@ -25,7 +25,7 @@ import torch
 import transformers
 
 import rollout
-from model import Transformer, packed_weights, products
+from model import Transformer, joined_layers, packed_weights, products
 from rollout import sample
 
 # of problems 1 to 64 of GSM8K's training split: question with template, worked solution with its end mark
@@ -91,7 +91,7 @@ def ours(model, prompts: list[list[int]], n: int, lengths: list[int], rows: int,
 @torch.no_grad()
 def limit(model: Transformer, prompts: list[list[int]], lengths: list[int], rows: int) -> None:
     """Only the matrix products: of all prompts at once, then of as many full steps as the tokens fill."""
-    layers = [layers for module in model.modules() for layers in getattr(module, "joined", [])]
+    layers = joined_layers(model)
 
     def once(tokens: int, heads: int) -> None:
         for group in layers:
@@ -106,7 +106,7 @@ def limit(model: Transformer, prompts: list[list[int]], lengths: list[int], rows
 
 def measure_products(model: Transformer, rows: int, rounds: int) -> dict[str, Any]:
     """All matrix products of one decode step, from packed weights beside F.linear; steps a second."""
-    layers = [layers for module in model.modules() for layers in getattr(module, "joined", [])]
+    layers = joined_layers(model)
     inputs = {len(group[0].weight[0]): torch.ones(rows, len(group[0].weight[0])) for group in layers}
 
     def step(plain: bool) -> None:

@@ -10,7 +10,7 @@ from conftest import small_config, small_model
 from safetensors.torch import load_file, save_file
 
 from hub import InputError, ModelConfig
-from model import KVCache, Transformer, packed_weights
+from model import KVCache, Transformer, joined_layers, packed_weights
 from rollout import sample
 
 CLASSES = {
@@ -210,7 +210,7 @@ def test_packed_weights_give_the_same_logits_and_leave_nothing_behind(family, ti
     model, names = small_model(family, tied), set(small_model(family, tied).state_dict())
     plain = model(IDS)
     with packed_weights(model):
-        packed = [layers for module in model.modules() for layers in getattr(module, "joined", [])]
+        packed = joined_layers(model)
         assert len(packed) == 2 * 4 + 1 and all(hasattr(layers[0], "packed") for layers in packed)
         assert torch.allclose(model(IDS), plain, atol=1e-5)
         assert set(model.state_dict()) == names
