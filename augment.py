@@ -15,13 +15,15 @@ is only a copy of y+ is refused [inferred], since it holds neither a mistake nor
 
 import random
 import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from checker import extract_answer, is_equal
-from data import Problem, Tokenizer, correct, spoil
+from data import PLAIN, Tokenizer
+from problems import RUNGS, Problem, builtin_problems, correct, parting, spoil
 from rollout import Rollout
 
 Sampler = Callable[[list[list[int]]], list[Rollout]]  # prompts -> one reply each
@@ -58,8 +60,13 @@ Reply with exactly:
 <reconstruction>
 ...
 </reconstruction>""",
-    # for the tiny model, which knows the task from its cold start
+    # for the tiny model, which knows the task from its cold start, and sees both answers as a diff: in minutes it
+    # does not learn to compare them itself (it found the first line that differs in 46% of the cases)
     "brief": "{question}{wrong}{right}\n{how}",
+}
+HINTED = {
+    "full": "{question}\n\nA right answer, for your eyes only:\n{right}\n\nAnswer the problem in your own words.",
+    "brief": "{question}{right}\nAgain:",
 }
 HOW = {
     ("full", "prefix"): "copy the wrong answer word for word from its beginning up to and including that error; go on "
@@ -147,17 +154,29 @@ class Construction:
     left_at: float = 0.0  # prefix / tokens of y-: where it left the wrong answer
     prefix_share: float = 0.0  # prefix / tokens of y_ref
     diagnosis: bool = False  # a phrase of reflection comes right after the prefix
+    diagnosis_tokens: int = 0  # of the line that comes right after the prefix
     copied_share: float = 0.0  # of the rest, the share of tokens that is y+'s own ending
 
 
 def synthesis_prompt(question: str, wrong: str, right: str, style: str, mode: str) -> str:
     """The request for (x, y-, y+). style "full" or "brief"; mode "prefix", or "full": no wrong prefix."""
-    if style == "brief":  # every line says whose it is: a small model need not remember it over many lines
-        wrong, right = (
-            "".join(f"\n{name}:{line}" for line in text.split("\n"))
-            for name, text in (("wrong", wrong), ("right", right))
-        )
+    if style == "brief":
+        lines = wrong.split("\n")
+        at, rest = parting(lines, right.split("\n"))
+        wrong, right = label("both", lines[:at]) + label("wrong", lines[at:]), label("right", rest)
     return SYNTHESIS[style].format(question=question, wrong=wrong, right=right, how=HOW[style, mode])
+
+
+def hinted_question(question: str, right: str, style: str) -> str:
+    """The question with a right answer in sight, OPSD's privileged context."""
+    return HINTED[style].format(
+        question=question, right=label("right", right.split("\n")) if style == "brief" else right
+    )
+
+
+def label(name: str, lines: list[str]) -> str:
+    """Every line says whose it is: a small model need not remember it over many lines."""
+    return "".join(f"\n{name}:{line}" for line in lines)
 
 
 def format_reply(analysis: str, reconstruction: str) -> str:
@@ -238,7 +257,8 @@ def judge(
     made.prefix = common_prefix(ids, wrong)
     made.left_at, made.prefix_share = made.prefix / max(len(wrong), 1), made.prefix / len(ids)
     rest = ids[made.prefix :]
-    made.diagnosis = is_reflective(tokenizer.decode(rest).lstrip().split("\n")[0])
+    line = tokenizer.decode(rest).lstrip().split("\n")[0]
+    made.diagnosis, made.diagnosis_tokens = is_reflective(line), len(tokenizer.encode(line))
     made.copied_share = common_prefix(rest[::-1], right[::-1]) / max(len(rest), 1)
     return made
 
@@ -257,19 +277,39 @@ def format_parts(made: Construction) -> str:
     )
 
 
+def mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def rollout_metrics(groups: list[Group], n_pos: int, n_neg: int) -> dict[str, Any]:
+    """Of all sampled answers. entropy is the Monte Carlo estimate, the mean of -log p, in nats a token."""
+    rollouts = [r for group in groups for r in group.rollouts]
+    tokens = sum(len(r.token_ids) for r in rollouts)
+    texts, n = [text for group in groups for text in group.texts], len(rollouts)
+    return {
+        "reward": sum(sum(group.rewards) for group in groups) / n,
+        "mixed_share": sum(0 < sum(group.rewards) < len(group.rewards) for group in groups) / len(groups),
+        "eligible_share": sum(is_eligible(group.rewards, n_pos, n_neg) for group in groups) / len(groups),
+        "truncated_share": sum(r.finish == "length" for r in rollouts) / n,
+        "reflective_share": sum(map(is_reflective, texts)) / n,
+        "length": tokens / n,
+        "entropy": -sum(sum(r.logprobs) for r in rollouts) / tokens,
+    }
+
+
 def construction_metrics(made: list[Construction]) -> dict[str, Any]:
-    """The step's numbers on construction. Shares are of pairs, then of trajectories."""
-    kept = [m for m in made if not m.refused]
-
-    def mean(values: list[float]) -> float | None:
-        return sum(values) / len(values) if values else None
-
+    """The step's numbers on construction. Shares are of pairs, then of trajectories; ref_flat_share is of questions
+    with a trajectory, those whose G_ref has no variance and so no gradient."""
+    kept, of_question = [m for m in made if not m.refused], defaultdict(set)
+    for m in kept:
+        of_question[m.group].add(m.reward)
     return {
         "pairs": len(made),
         "parse_share": mean([float(m.parsed) for m in made]),
         "kept_share": mean([float(not m.refused) for m in made]),
         "refused": dict(Counter(m.refused for m in made if m.refused)),
         "ref_reward": mean([m.reward for m in kept]),
+        "ref_flat_share": mean([float(len(rewards) == 1) for rewards in of_question.values()]),
         "prefix_share": mean([m.prefix_share for m in kept]),
         "left_at": mean([m.left_at for m in kept]),
         "diagnosis_share": mean([float(m.diagnosis) for m in kept]),
@@ -279,17 +319,29 @@ def construction_metrics(made: list[Construction]) -> dict[str, Any]:
 
 # ---------------------------------------------------------------- examples for the tiny model's cold start
 
+KINDS = ("solve", "reflect", "construct", "rewrite", "again")
 
-def builtin_examples(problems: Iterator[Problem], mix: list[float], style: str, mode: str) -> Iterator[tuple[str, str]]:
-    """Endless (request, answer) texts; mix holds the shares of solving, reflecting and constructing."""
-    for i, problem in enumerate(problems):
-        rng, solution = random.Random(i), problem.solution or ""
-        kind = rng.choices(("solve", "reflect", "construct"), mix)[0]
-        wrong = spoil(problem, rng)
-        wrong_line, right_line, reflective = correct(problem, wrong)
-        if kind == "construct":
-            request = synthesis_prompt(problem.question, wrong, solution, style, mode)
-            reconstruction = reflective if mode == "prefix" else solution
-            yield request, format_reply(f"{wrong_line} should be {right_line}.", reconstruction)
-        else:
-            yield problem.question, solution if kind == "solve" else reflective
+
+def builtin_example(kind: str, problem: Problem, wrong: str, right: str, style: str) -> tuple[str, str]:
+    """(request, answer) that teaches one of KINDS, from a wrong and a right answer to a built-in problem.
+
+    "rewrite" is construction without the wrong prefix (--reconstruction full), "again" is solving with a right answer
+    in sight (--algo opsd).
+    """
+    solution, (analysis, reflective) = problem.solution or "", correct(problem, wrong)
+    if kind in ("construct", "rewrite"):
+        mode = "prefix" if kind == "construct" else "full"
+        request = synthesis_prompt(problem.question, wrong, right, style, mode)
+        return request, format_reply(analysis, reflective if kind == "construct" else solution)
+    request = hinted_question(problem.question, right, style) if kind == "again" else problem.question
+    return request, reflective if kind == "reflect" else solution
+
+
+def builtin_tokenizer(style: str) -> Tokenizer:
+    """A tokenizer trained on 2,000 examples of all kinds, from all rungs: every model on the ladder has the same."""
+    rng, texts = random.Random(0), []
+    for i, problem in enumerate(islice(builtin_problems("train", 0, (min(RUNGS), max(RUNGS))), 2000)):
+        wrong, right = spoil(problem, rng), problem.solution or ""
+        request, answer = builtin_example(KINDS[i % len(KINDS)], problem, wrong, right, style)
+        texts.append(PLAIN.format(text=request) + answer)
+    return Tokenizer.train(texts, TAGS)

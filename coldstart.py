@@ -1,20 +1,39 @@
 """The cold start: supervised examples of solving, reflective solving and construction.
 
 Without it the policy neither reflects nor answers a synthesis prompt, and TAPO has nothing to work with. A
-model from the hub learns from its own verified rollouts, as in the paper. The tiny model has no answers
-of its own yet, so the generator of the built-in problems writes its examples: it knows the first wrong line.
+model from the hub learns from its own verified rollouts, as in the paper. The tiny model has no answers of its own
+at first, so the generator of the built-in problems writes both mistakes and corrections; in the second half the
+mistakes are its own, and the generator, which knows the first wrong line, corrects them.
+
+Departure: in the tiny model's reflective examples the mistake is given and not learned [inferred]; trained on it, the
+policy errs on purpose. construction_report says how well the policy constructs when RL begins.
 """
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import count, islice
+from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from augment import builtin_examples, format_reply, synthesis_prompt
-from data import builtin_problems
+from augment import (
+    KINDS,
+    Construction,
+    Group,
+    builtin_example,
+    common_prefix,
+    construction_metrics,
+    format_reply,
+    is_reflective,
+    mean,
+    rollout_metrics,
+    synthesis_prompt,
+)
+from data import builtin_rungs, is_builtin
 from hub import InputError
+from problems import Problem, builtin_problems, is_sound, parting, spoil
 from rollout import Trajectory, collate, micro_batches
 from run import Run
 from tapo_loss import token_logprobs
@@ -51,15 +70,76 @@ def own_examples(run: Run) -> list[Trajectory]:
     return examples
 
 
+def builtin_examples(run: Run) -> Iterator[Trajectory]:
+    """Endless examples from the built-in problems. In the second half of the cold start the mistakes are the
+    policy's own: every coldstart_refresh updates it answers new questions, and the generator corrects it."""
+    c, tokenizer, rng = run.config, run.tokenizer, random.Random(run.seed("cold start"))
+    total = c.coldstart_updates * c.coldstart_batch
+    own: list[tuple[Problem, str, str]] = []
+    for i, problem in enumerate(builtin_problems("train", run.seed("cold start"), builtin_rungs(c.data))):
+        refresh, rest = divmod(i, c.coldstart_refresh * c.coldstart_batch)
+        if rest == 0 and i >= total / 2:
+            own = own_mistakes(run, refresh) or own
+        kind = rng.choices(KINDS, c.mix())[0]
+        if kind == "solve" or not own:
+            wrong, right = spoil(problem, rng), problem.solution or ""
+        else:
+            problem, wrong, right = rng.choice(own)
+        request, text = builtin_example(kind, problem, wrong, right, c.synthesis)
+        prompt, answer = tokenizer.prompt(request), [*tokenizer.encode(text), tokenizer.eos_id]
+        if kind == "reflect":  # to repair is taught, to err is not: the mistake is given
+            given = common_prefix(answer, tokenizer.encode(wrong))
+            yield Trajectory(prompt + answer[:given], answer[given:])
+        else:  # a model that starts from nothing learns the requests too: half of a synthesis prompt is worked lines
+            yield Trajectory(prompt, answer) if c.model else Trajectory(prompt[:1], prompt[1:] + answer)
+
+
+def own_mistakes(run: Run, refresh: int) -> list[tuple[Problem, str, str]]:
+    """(problem, wrong answer, right sibling) from the policy's answers to 64 questions."""
+    rng, at = random.Random(run.seed("mistakes", refresh)), 64 * refresh % max(len(run.problems) - 64, 1)
+    mistakes = []
+    for group in run.answer(run.problems[at : at + 64], "mistakes", refresh):
+        ended = [
+            (text, r)
+            for text, r, a in zip(group.texts, group.rewards, group.rollouts, strict=True)
+            if a.finish == "stop"
+        ]
+        right = [text for text, reward in ended if reward and is_sound(group.problem, text)]
+        wrong = [text for text, reward in ended if not reward]
+        mistakes += [(group.problem, text, rng.choice(right)) for text in wrong if right]
+    return mistakes
+
+
+def construction_report(run: Run) -> dict[str, Any]:
+    """How well the policy constructs before RL, on training questions, as many as are held out and 128 at most; parsed
+    and kept are shares of the eligible ones' pairs, the rest of what was kept. On built-in problems, where the first
+    wrong line is known, fidelity is reported too."""
+    groups = run.answer(run.problems[-min(run.config.eval_problems, 128) :], "report")
+    made = run.rewrite(groups, "report")
+    solved = Counter(int(sum(group.rewards)) for group in groups)
+    report = rollout_metrics(groups, run.config.n_pos, run.config.n_neg) | construction_metrics(made)
+    report |= {"groups_by_right_answers": [solved[right] for right in range(run.config.k + 1)]}
+    return report | (fidelity(groups, made) if is_builtin(run.config.data) else {})
+
+
+def fidelity(groups: list[Group], made: list[Construction]) -> dict[str, float | None]:
+    """Shares of the constructions kept that hold the wrong answer verbatim up to its first wrong line and then
+    turn, and whose diagnosis quotes that line."""
+    verbatim, quoted = [], []
+    for m in made:
+        if not m.refused:
+            lines, wrong = m.text.split("\n"), m.wrong.split("\n")
+            at, _ = parting(wrong, (groups[m.group].problem.solution or "").split("\n"))
+            turn = (lines[at + 1 :] or [""])[0]
+            verbatim.append(lines[: at + 1] == wrong[: at + 1] and is_reflective(turn))
+            quoted.append(any(is_reflective(line) and wrong[at] in line for line in lines))
+    return {"verbatim_share": mean(verbatim), "quoted_share": mean(quoted)}
+
+
 def examples_of(run: Run) -> Iterator[Trajectory]:
     """Endless training examples for the run's model."""
-    c, tokenizer = run.config, run.tokenizer
-    if c.data == "builtin":
-        problems = builtin_problems("train", run.seed("cold start"))
-        for request, text in builtin_examples(problems, c.mix(), c.synthesis, c.reconstruction):
-            prompt, answer = tokenizer.prompt(request), [*tokenizer.encode(text), tokenizer.eos_id]
-            # a model that starts from nothing learns the requests too: half of a synthesis prompt is worked lines
-            yield Trajectory(prompt, answer) if c.model else Trajectory(prompt[:1], prompt[1:] + answer)
+    if is_builtin(run.config.data):
+        yield from builtin_examples(run)
     own = own_examples(run)
     for epoch in count():
         yield from random.Random(run.seed("cold start", epoch)).sample(own, len(own))
@@ -107,7 +187,7 @@ def coldstart(run: Run) -> None:
                 loss = -(logp * mask).sum() / tokens
                 loss.backward()
                 loss_sum += loss.item()
-            decay = max(0.1, 1 - (update - 1) / c.coldstart_updates) * min(1.0, update / max(c.coldstart_warmup, 1))
+            decay = (1 - (update - 1) / c.coldstart_updates) * min(1.0, update / max(c.coldstart_warmup, 1))
             norm = run.update(optimizers, c.coldstart_lr * decay)
             if update % 20 == 0 or update == c.coldstart_updates:
                 run.log("metrics.jsonl", {"stage": "coldstart", "step": update, "loss": loss_sum, "grad_norm": norm})

@@ -1,8 +1,7 @@
 """Problems, and how they become prompts.
 
 Problems come from GSM8K (by name, or its files), from any JSON-lines file with a question and an answer,
-or from the built-in generator: endless word problems of a few steps, with worked lines, that a model of
-under a million weights learns in minutes without a network. The tokenizer wraps a checkpoint's own
+or from the built-in generator (problems.py). The tokenizer wraps a checkpoint's own
 tokenizer.json and chat template; the tiny model gets a BPE of its own, trained here.
 """
 
@@ -10,13 +9,10 @@ import argparse
 import json
 import math
 import os
-import random
 import re
 import sys
 import urllib.request
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,16 +22,10 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from hub import InputError, read_json, resolve_folder, write_text
+from problems import RUNGS, TRAINED, Problem, builtin_problems
 
 GSM8K = "https://raw.githubusercontent.com/openai/grade-school-math/master/grade_school_math/data/{split}.jsonl"
 CACHE = Path(os.environ.get("NANOTAPO_CACHE", "~/.cache/nanotapo")).expanduser()
-
-
-@dataclass(frozen=True)
-class Problem:
-    question: str
-    answer: str
-    solution: str | None = None  # worked lines; only the cold start reads them
 
 
 # ---------------------------------------------------------------- reading
@@ -44,11 +34,12 @@ class Problem:
 def load_problems(name: str, split: str, count: int | None = None, seed: int = 0) -> list[Problem]:
     """Problems of a JSON-lines file, of "gsm8k" or of "builtin"; split is "train" or "test".
 
-    A file has one split, itself. count takes the first ones; "builtin" is endless and makes 1,000 without
-    it. Raises InputError that names the file and the line.
+    A file has one split, itself. "builtin:4" and "builtin:1-2" are rungs of the built-in ladder, "builtin" those that
+    are trained on. count takes the first ones; "builtin" is endless and makes 1,000 without it. Raises InputError
+    that names the file and the line.
     """
-    if name == "builtin":
-        return list(islice(builtin_problems(split, seed), 1000 if count is None else count))
+    if is_builtin(name):
+        return list(islice(builtin_problems(split, seed, builtin_rungs(name)), 1000 if count is None else count))
     path = download_gsm8k(split) if name == "gsm8k" else Path(name)
     if not path.is_file():
         raise InputError(f"{name}: no such problem file; expected a JSON-lines file, 'gsm8k' or 'builtin'")
@@ -59,6 +50,19 @@ def load_problems(name: str, split: str, count: int | None = None, seed: int = 0
     if not problems:
         raise InputError(f"{path}: expected problems, found an empty file")
     return problems[:count]
+
+
+def is_builtin(name: str) -> bool:
+    return name.split(":")[0] == "builtin"
+
+
+def builtin_rungs(name: str) -> tuple[int, int]:
+    """The first and the last rung that "builtin", "builtin:4" or "builtin:1-2" names."""
+    found = re.fullmatch(r"builtin:(\d)(?:-(\d))?", name)
+    low, high = (int(found[1]), int(found[2] or found[1])) if found else TRAINED if name == "builtin" else (0, 0)
+    if not min(RUNGS) <= low <= high <= max(RUNGS):
+        raise InputError(f"{name}: no such problems; the built-in rungs are builtin:{min(RUNGS)}-{max(RUNGS)}")
+    return low, high
 
 
 def read_problem(line: bytes, where: str) -> Problem:
@@ -100,95 +104,6 @@ def download_gsm8k(split: str) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
     return path
-
-
-# ---------------------------------------------------------------- the built-in problems
-
-PEOPLE = {name: "She" for name in "Ava Cleo Emma Gia".split()} | {name: "He" for name in "Ben Dan Finn Hugo".split()}
-THINGS = ["apples", "books", "cards", "coins", "eggs", "marbles", "pencils", "shells", "stamps", "stickers"]
-STARTS = ["{name} has {n} {things}.", "{name} counts {n} {things} in a box.", "In the morning {name} has {n} {things}."]
-EVENTS = {
-    "+": ["{friend} gives {name} {n} more.", "{she} finds {n} more.", "{she} buys {n} more {things}."],
-    "-": ["{she} gives {n} to {friend}.", "{she} loses {n} of them.", "{she} sells {n} {things}."],
-    "*": ["{she} trades until there are {n} times as many.", "A week later {name} has {n} times as many {things}."],
-    "/": ["{she} sorts them into {n} equal piles and keeps one pile.", "{name} keeps one of {n} equal shares."],
-}
-ENDS = ["How many {things} does {name} have now?", "How many {things} are left with {name}?"]
-LINE = re.compile(r"(\d+)([-+*/])(\d+)=(\d+)")
-
-
-def apply(a: int, op: str, b: int) -> int:
-    return {"+": a + b, "-": a - b, "*": a * b, "/": a // b}[op]
-
-
-def builtin_problem(rng: random.Random, steps: tuple[int, int] = (2, 4), limit: int = 100) -> Problem:
-    """One problem of steps[0] to steps[1] operations, every value in 1 .. limit - 1.
-
-    The worked lines are a chain: each starts with the last one's result, as in "12+7=19", "19-5=14".
-    """
-    name, friend = rng.sample(list(PEOPLE), 2)
-    words = {"name": name, "friend": friend, "things": rng.choice(THINGS), "she": PEOPLE[name]}
-    value = rng.randrange(2, limit)
-    sentences, lines = [rng.choice(STARTS).format(n=value, **words)], []
-    for _ in range(rng.randint(*steps)):
-        operands = {
-            "+": range(1, min(20, limit - 1 - value) + 1),
-            "-": range(1, min(20, value - 1) + 1),
-            "*": range(2, min(5, (limit - 1) // value) + 1),
-            "/": [n for n in range(2, 6) if value % n == 0],
-        }
-        op = rng.choice([op for op, choices in operands.items() if choices])
-        n = rng.choice(operands[op])
-        sentences.append(rng.choice(EVENTS[op]).format(n=n, **words))
-        lines.append(f"{value}{op}{n}={apply(value, op, n)}")
-        value = apply(value, op, n)
-    question = " ".join([*sentences, rng.choice(ENDS).format(**words)])
-    return Problem(question, str(value), "\n".join([*lines, f"#### {value}"]))
-
-
-def builtin_problems(split: str, seed: int) -> Iterator[Problem]:
-    """Endless problems without repeats. A question's checksum decides its split, so that whatever the
-    seeds are, no problem of one split is ever in the other."""
-    rng, seen = random.Random(f"{split} {seed}"), set()
-    while True:
-        problem = builtin_problem(rng)
-        checksum = zlib.crc32(problem.question.encode())
-        if (checksum % 10 == 0) == (split == "test") and problem.question not in seen:
-            seen.add(problem.question)
-            yield problem
-
-
-def spoil(problem: Problem, rng: random.Random) -> str:
-    """A wrong answer to a built-in problem: one line has a slip, a wrong operation or a wrong operand, and
-    the lines after it go on from the wrong value, as a model's would."""
-    *steps, _ = (problem.solution or "").split("\n")
-    parts = [LINE.fullmatch(step).groups() for step in steps]  # type: ignore[union-attr]
-    while True:
-        bad, value, lines = rng.randrange(len(parts)), int(parts[0][0]), []
-        for i, (_, op, n, _) in enumerate(parts):
-            slip = 0
-            if i == bad:
-                kind = rng.randrange(4)
-                op = rng.choice("+-*/") if kind == 0 else op
-                n = rng.choice(parts)[2] if kind == 1 else n
-                slip = rng.choice((-10, -2, -1, 1, 2, 10)) if kind > 1 else 0
-            result = apply(value, op, int(n)) + slip
-            lines.append(f"{value}{op}{n}={result}")
-            value = result
-        if value != int(problem.answer) and all(LINE.fullmatch(line) for line in lines):  # nothing below 0
-            return "\n".join([*lines, f"#### {value}"])
-
-
-def correct(problem: Problem, wrong: str) -> tuple[str, str, str]:
-    """(first wrong line, right line, reflective answer) for a wrong answer to a built-in problem.
-
-    The generator writes one solution a problem, so the first line that differs is the first error.
-    """
-    right_lines, wrong_lines = (problem.solution or "").split("\n"), wrong.split("\n")
-    pairs = enumerate(zip(wrong_lines, right_lines, strict=False))
-    at = next((i for i, (a, b) in pairs if a != b), min(len(wrong_lines), len(right_lines)) - 1)
-    diagnosis = f"Wait, {wrong_lines[at]} is wrong."
-    return wrong_lines[at], right_lines[at], "\n".join([*wrong_lines[: at + 1], diagnosis, *right_lines[at:]])
 
 
 # ---------------------------------------------------------------- tokens

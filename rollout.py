@@ -44,7 +44,9 @@ class Trajectory:
     group: int = 0  # the question
     kind: str = "sampled"  # or "constructed"
     logprobs: list[float] | None = None  # the sampler's, for sampled ones
+    teacher_logprobs: list[float] | None = None  # under the policy with a right answer in sight (OPSD)
     prefix: int = 0  # tokens of the wrong prefix, for constructed ones
+    diagnosis: int = 0  # and of the diagnosis after it
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.token_ids)

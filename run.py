@@ -17,7 +17,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from augment import TAGS, Construction, Group, builtin_examples, choose_pairs, construct
+from augment import Construction, Group, builtin_tokenizer, choose_pairs, construct
 from checker import extract_answer, is_equal
-from data import PLAIN, ArgumentParser, Problem, Tokenizer, builtin_problems, load_problems
+from data import ArgumentParser, Tokenizer, is_builtin, load_problems
 from eval import evaluate
 from hub import InputError, ModelConfig, read_json, write_text
 from model import Transformer
+from problems import Problem
 from rollout import Rollout, sample
 
 
@@ -43,7 +43,9 @@ class Config:
     """Every setting, each a --flag. The defaults are the preset "tiny"."""
 
     stage: str = setting("all", "cold start, RL, or both", "all coldstart rl")
-    algo: str = setting("tapo", "what RL trains with", "grpo tapo")
+    algo: str = setting(
+        "tapo", "what is trained on; sft: constructions alone; opsd: distillation", "grpo tapo sft opsd"
+    )
     model: str = setting("", "start from this Hugging Face folder or hub name; empty: a new tiny model")
     data: str = setting("builtin", "training problems: a JSON-lines file, 'gsm8k' or 'builtin'")
     eval_data: str = setting("", "held-out problems; empty: the test split, or the end of a --data file")
@@ -69,8 +71,12 @@ class Config:
     max_reply_tokens: int = setting(224, "longest analysis + reconstruction")
     # loss
     lambda_: float = setting(1.0, "weight of the constructed trajectories' loss")
-    dae: bool = setting(True, "constructed trajectories have a group of their own (DAE)")
+    dae: str = setting(
+        "own", "what constructed rewards are compared with: others of the question (DAE), of the batch, the question's "
+        "sampled answers, or off: all in one group", "own batch sampled off",
+    )  # fmt: skip
     ots: bool = setting(True, "suppress out-of-distribution tokens of constructed trajectories (OTS)")
+    train_prefix: bool = setting(True, "constructed trajectories train their wrong prefix too")
     loss: str = setting("grpo", "normalisation: tokens then rows, all tokens, or a constant", "grpo dapo dr_grpo")
     clip_low: float = setting(0.2, "the ratio is clipped below 1 - clip_low")
     clip_high: float = setting(0.2, "the ratio is clipped above 1 + clip_high")
@@ -81,17 +87,23 @@ class Config:
     lr: float = setting(2e-4, "RL learning rate")
     warmup: int = setting(5, "RL steps of linear warm-up")
     grad_clip: float = setting(1.0, "largest gradient norm")
-    micro_tokens: int = setting(2048, "tokens of a micro-batch, padding included; lower it when memory is short")
+    micro_tokens: int = setting(1024, "tokens of a micro-batch, padding included; lower it when memory is short")
     checkpointing: bool = setting(False, "of activations in the update: less memory, a third more time")
     # cold start
-    coldstart_updates: int = setting(750, "supervised updates")
+    coldstart_updates: int = setting(2000, "supervised updates")
     coldstart_batch: int = setting(16, "examples an update")
-    coldstart_lr: float = setting(4e-3, "peak learning rate, falling to a tenth")
+    coldstart_lr: float = setting(4e-3, "peak learning rate, falling to 0")
     coldstart_warmup: int = setting(50, "updates of linear warm-up")
-    coldstart_mix: str = setting("0.2,0.1,0.7", "shares of solving, reflecting, constructing (builtin data)")
+    coldstart_mix: str = setting(
+        "0.2,0.1,0.6,0.05,0.05", "shares of solving, reflecting, constructing, rewriting, solving again (builtin data)"
+    )
+    coldstart_refresh: int = setting(50, "updates between the policy's new answers to learn from (builtin data)")
     coldstart_examples: int = setting(2000, "examples to collect from own rollouts (other data)")
     # looking
     eval_problems: int = setting(500, "held-out problems of the table before and after")
+    eval_samples: int = setting(1, "answers to each of them")
+    eval_every: int = setting(0, "steps between measurements on them; 0: only before and after")
+    split_gradients: bool = setting(True, "measure sampled and constructed gradients apart (keeps a copy of them)")
     show_every: int = setting(10, "steps between three whole samples printed")
     save_every: int = setting(50, "steps between checkpoints")
 
@@ -104,7 +116,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gsm8k": dict(
         model="Qwen/Qwen2.5-0.5B-Instruct", data="gsm8k", out="runs/gsm8k", steps=200, questions=32,
         max_new_tokens=512, max_reply_tokens=1024, synthesis="full", lr=1e-6, micro_tokens=4096,
-        coldstart_updates=200, coldstart_lr=1e-5, eval_problems=200,
+        coldstart_updates=200, coldstart_lr=1e-5, eval_problems=200, split_gradients=False,
     ),
 }  # fmt: skip
 TINY: dict[str, Any] = dict(hidden_size=128, intermediate_size=320, num_hidden_layers=4, num_attention_heads=4,
@@ -146,7 +158,7 @@ def check_config(c: Config) -> None:
         if not fine:
             raise InputError(f"{flags}: expected {expected}, found {found}")
 
-    may_be_zero = {"seed", "lambda_", "kl_coef", "kl_rows", "warmup", "coldstart_warmup"}
+    may_be_zero = {"seed", "lambda_", "kl_coef", "kl_rows", "warmup", "coldstart_warmup", "eval_every"}
     for f in fields(c):
         value, flag = getattr(c, f.name), "--" + f.name.rstrip("_").replace("_", "-")
         if isinstance(value, int | float) and not isinstance(value, bool):
@@ -154,11 +166,12 @@ def check_config(c: Config) -> None:
             expect(value > 0 or f.name in may_be_zero, flag, "more than 0", value)
     expect(bool(c.out.strip()), "--out", "a folder", repr(c.out))
     expect(c.k >= 2, "--k", "2 or more, a group to compare", c.k)
-    fits = c.algo == "grpo" or c.n_pos + c.n_neg <= c.k
+    fits = c.algo in ("grpo", "opsd") or c.n_pos + c.n_neg <= c.k
     expect(fits, "--n-pos, --n-neg", "n_pos + n_neg <= k", f"{c.n_pos} + {c.n_neg} with k = {c.k}")
     expect(c.clip_low < 1, "--clip-low", "less than 1", c.clip_low)
-    shares = re.fullmatch(r"\d*\.?\d+(,\d*\.?\d+){2}", c.coldstart_mix)
-    expect(bool(shares) and sum(c.mix()) > 0, "--coldstart-mix", "three shares such as 0.4,0.1,0.5", c.coldstart_mix)
+    shares = re.fullmatch(r"\d*\.?\d+(,\d*\.?\d+){4}", c.coldstart_mix)
+    fits = bool(shares) and sum(c.mix()) > 0
+    expect(fits, "--coldstart-mix", "five shares such as 0.4,0.1,0.4,0.05,0.05", c.coldstart_mix)
     expect(c.stage != "rl" or bool(c.model) or c.resume, "--stage rl", "--model, something to start from", "none")
     expect(
         c.stage != "coldstart" or not c.resume,
@@ -166,7 +179,7 @@ def check_config(c: Config) -> None:
         "a stage with RL: the cold start has no checkpoints",
         c.stage,
     )
-    expect(c.data == "builtin" or bool(c.model) or c.resume, "--data", "'builtin', or a --model to start from", c.data)
+    expect(is_builtin(c.data) or bool(c.model) or c.resume, "--data", "'builtin', or a --model to start from", c.data)
     expect(c.device != "cuda" or torch.cuda.is_available(), "--device cuda", "a CUDA device", "none")
 
 
@@ -189,10 +202,7 @@ class Run:
             self.model = Transformer.from_pretrained(source)
             self.tokenizer = Tokenizer.from_pretrained(source, self.model.config.vocab_size)
         else:
-            examples = builtin_examples(
-                builtin_problems("train", 0), [1, 1, 1], config.synthesis, config.reconstruction
-            )
-            self.tokenizer = Tokenizer.train([PLAIN.format(text=a) + b for a, b in islice(examples, 2000)], TAGS)
+            self.tokenizer = builtin_tokenizer(config.synthesis)
             eos, size = self.tokenizer.eos_id, self.tokenizer.inner.get_vocab_size()
             self.model = Transformer(ModelConfig(vocab_size=size, eos_token_id=eos, **TINY))
         context = self.model.config.max_position_embeddings
@@ -289,10 +299,10 @@ class Run:
         """Measure the policy on the held-out problems as it is trained: sampled, one answer each."""
         c = self.config
         summary, _ = evaluate(
-            self.model, self.tokenizer, self.held_out, temperature=c.temperature, strict=c.strict,
-            max_new_tokens=c.max_new_tokens, seed=self.seed("eval"), max_rows=c.max_rows,
+            self.model, self.tokenizer, self.held_out, samples=c.eval_samples, temperature=c.temperature,
+            strict=c.strict, max_new_tokens=c.max_new_tokens, seed=self.seed("eval"), max_rows=c.max_rows,
         )  # fmt: skip
-        self.log("metrics.jsonl", {"stage": "eval", "step": step, **summary})
+        self.log("metrics.jsonl", {"stage": "eval", "step": step, "tokens_generated": self.tokens_generated, **summary})
         return summary
 
     def save(self, step: int, optimizer: torch.optim.Optimizer | None = None) -> Path:
@@ -338,8 +348,8 @@ def newest_checkpoint(out: Path) -> Path:
 
 def problem_sets(c: Config) -> tuple[list[Problem], list[Problem]]:
     """(training problems, held-out problems); a file without --eval-data gives its last ones away."""
-    problems = load_problems(c.data, "train", 20_000 if c.data == "builtin" else None, c.seed)
-    if c.eval_data or c.data in ("builtin", "gsm8k"):
+    problems = load_problems(c.data, "train", 20_000 if is_builtin(c.data) else None, c.seed)
+    if c.eval_data or is_builtin(c.data) or c.data == "gsm8k":
         return problems, load_problems(c.eval_data or c.data, "test", c.eval_problems)
     cut = len(problems) - min(c.eval_problems, max(len(problems) // 5, 1))
     if cut < 1:

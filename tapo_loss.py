@@ -103,16 +103,20 @@ def token_logprobs(
     return F.pad(logp, (1, 0)), F.pad(entropy, (1, 0))
 
 
-def group_advantages(rewards: Tensor, groups: Tensor, scale: bool = True, eps: float = 1e-4) -> Tensor:
+def group_advantages(
+    rewards: Tensor, groups: Tensor, counted: Tensor | None = None, scale: bool = True, eps: float = 1e-4
+) -> Tensor:
     """(r - mean) / (std + eps) within each group.
 
-    rewards: (N,); groups: (N,) integers, equal for members of one group, in any order. Returns (N,).
-    A group whose rewards are all equal, or that has one member, gets exactly 0. scale=False leaves out the
-    division (Dr. GRPO). Source: DeepSeekMath (GRPO) section 4.1, README step 4.
+    rewards: (N,); groups: (N,) integers, equal for members of one group, in any order; counted: (N,) bool, the members
+    that mean and std are of (all). Returns (N,). A member that differs from none of them gets exactly 0: a group whose
+    rewards are all equal, or that has one member. scale=False leaves out the division (Dr. GRPO). Source: DeepSeekMath
+    (GRPO) section 4.1, README step 4.
     """
     rewards = rewards.float()
     same = groups[:, None] == groups[None, :]  # (N, N)
-    count = same.sum(dim=1)
+    same = same if counted is None else same & counted
+    count = same.sum(dim=1).clamp(min=1)
     mean = (same * rewards).sum(dim=1) / count  # (N,) of each member's group
     advantages = rewards - mean
     if scale:
@@ -123,13 +127,26 @@ def group_advantages(rewards: Tensor, groups: Tensor, scale: bool = True, eps: f
     return torch.where(mixed, advantages, 0.0)
 
 
-def decoupled_groups(groups: Tensor, constructed: Tensor) -> Tensor:
-    """Group ids (N,) in which the constructed trajectories of a question are a group of their own (DAE).
+def decoupled_groups(groups: Tensor, constructed: Tensor, dae: str = "own") -> tuple[Tensor, Tensor]:
+    """(group ids (N,), counted (N,) bool) for group_advantages: what constructed rewards are compared with.
 
-    groups: (N,) the question of each trajectory; constructed: (N,) bool. Constructed rewards then cannot
-    move the advantage of a sampled answer ("gradient contamination", README step 4).
+    groups: (N,) the question of each trajectory; constructed: (N,) bool. dae is
+    "own":     the other constructed trajectories of the question, DAE as in the paper: constructed rewards cannot move
+               the advantage of a sampled answer ("gradient contamination", README step 4)
+    "batch":   all constructed trajectories of the batch
+    "sampled": the question's sampled answers, whose mean and std stay their own
+    "off":     everything of the question, in one group
     """
-    return groups * 2 + constructed.long()
+    counted = torch.ones_like(constructed)
+    if dae == "own":
+        groups = groups * 2 + constructed.long()
+    elif dae == "batch":
+        groups = torch.where(constructed, -1, groups)
+    elif dae == "sampled":
+        counted = ~constructed
+    elif dae != "off":
+        raise ValueError(f"dae: expected own, batch, sampled or off, found {dae!r}")
+    return groups, counted
 
 
 def ots_weights(logprobs: Tensor, entropies: Tensor, low: float = 0.01, high: float = 10.0) -> Tensor:
@@ -170,14 +187,13 @@ def decoupled_surrogate(
 ) -> tuple[Tensor, Tensor]:
     """Clipped policy-gradient loss of each token, and where the clip is active; both (B, T).
 
-    logp, old_logp: (B, T) log-probs of the taken tokens under pi_theta and pi_old, in nats; advantage: (B,)
-    one per trajectory, from its own group. Source: PPO eq. 7 per token, GRPO eq. 3; the two clips of DAPO.
+    logp, old_logp: (B, T) log-probs of the taken tokens under pi_theta and pi_old, in nats; advantage: (B, 1)
+    one per trajectory, from its own group, or (B, T). Source: PPO eq. 7 per token, GRPO eq. 3; the two clips of DAPO.
     """
     ratio = torch.exp(logp - old_logp)  # (B, T), token by token: GRPO's ratio is not the sequence's
-    a = advantage[:, None]  # (B, 1)
-    # min() keeps the pessimistic branch for either sign of a; choosing by the ratio alone inverts it for a < 0
-    gain = torch.minimum(ratio * a, ratio.clamp(1 - clip_low, 1 + clip_high) * a)
-    return -gain, gain < ratio * a
+    # min() keeps the pessimistic branch for either sign; choosing by the ratio alone inverts it for advantages < 0
+    gain = torch.minimum(ratio * advantage, ratio.clamp(1 - clip_low, 1 + clip_high) * advantage)
+    return -gain, gain < ratio * advantage
 
 
 def k3_kl(logp: Tensor, ref_logp: Tensor) -> Tensor:
@@ -206,7 +222,7 @@ def tapo_loss(
     """The loss of one micro-batch; summed over micro-batches it is L_GRPO + lambda L_ref of the batch.
 
     logp, old_logp, ref_logp: (B, T) nats; mask: (B, T) 1 on response tokens, the stop id included;
-    weight: (B, T) OTS weights, 1 on sampled rows; advantage, scale (row_scales), constructed: (B,).
+    weight: (B, T) OTS weights, 1 on sampled rows; advantage: (B, 1) or (B, T); scale (row_scales), constructed: (B,).
     Returns (loss, clipped (B, T) bool within the mask). Masked entries may hold anything finite.
     """
     loss, clipped = decoupled_surrogate(logp, old_logp, advantage, clip_low, clip_high)

@@ -18,7 +18,8 @@ import random
 import signal
 import sys
 from collections import defaultdict
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from itertools import repeat
 from typing import Any
 
@@ -26,15 +27,15 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from augment import Construction, Group, construction_metrics, format_parts, is_eligible, is_reflective
-from coldstart import coldstart
+from augment import Construction, Group, construction_metrics, format_parts, hinted_question, rollout_metrics
+from coldstart import coldstart, construction_report
 from data import Problem, run_main
 from eval import format_table
 from hub import InputError
 from model import Transformer
 from plan import device_memory, format_plan, plan_of
 from rollout import Trajectory, collate, micro_batches
-from run import Run, parse_config
+from run import Config, Run, parse_config
 from tapo_loss import decoupled_groups, group_advantages, k3_kl, ots_weights, row_scales, tapo_loss, token_logprobs
 
 
@@ -56,22 +57,53 @@ def rl_step(run: Run, step: int, optimizer: torch.optim.Optimizer, start: Transf
         for i, group in enumerate(groups)
         for r, reward in zip(group.rollouts, group.rewards, strict=True)
     ]
-    metrics = rollout_metrics(run, groups) | {"kl": kl_to(start, run, rows[: c.kl_rows]) if start else None}
+    metrics = rollout_metrics(groups, c.n_pos, c.n_neg)
+    metrics["kl"] = kl_to(start, run, rows[: c.kl_rows]) if start else None
     made: list[Construction] = []
-    if c.algo == "tapo":
+    if c.algo in ("tapo", "sft"):
         with run.phase("construct"):
             made = run.rewrite(groups, step)
         for m in made:
             if not m.refused:
-                prompt_ids = groups[m.group].rollouts[0].prompt_ids  # the bare question
-                rows.append(Trajectory(prompt_ids, m.token_ids, m.reward, m.group, "constructed", prefix=m.prefix))
+                bare = groups[m.group].rollouts[0].prompt_ids  # the question without the synthesis prompt
+                row = Trajectory(bare, m.token_ids, m.reward, m.group, "constructed")
+                rows.append(replace(row, prefix=m.prefix, diagnosis=m.diagnosis_tokens))
         run.log("samples.jsonl", *({"step": step + 1, **asdict(m)} for m in made))
         metrics |= construction_metrics(made)
     with run.phase("update"):
+        if c.algo == "opsd":
+            rows = taught(run, groups, rows, step)
         metrics |= update_policy(run, rows, optimizer, c.lr * min(1.0, (step + 1) / max(c.warmup, 1)), start)
     if step % c.show_every == 0:
         show(groups, made, step)
     return metrics
+
+
+def taught(run: Run, groups: list[Group], rows: list[Trajectory], step: int) -> list[Trajectory]:
+    """OPSD: the sampled answers that have a right sibling, with the log-probs of their tokens under the same policy
+    with that sibling in sight, its teacher."""
+    c, rng, kept, hinted = run.config, random.Random(run.seed("teacher", step)), [], []
+    for n, row in enumerate(rows):
+        group, own = groups[row.group], n % c.k
+        right = [text for j, text in enumerate(group.texts) if group.rewards[j] and j != own]
+        if right:
+            request = hinted_question(group.problem.question, rng.choice(right), c.synthesis)
+            teacher = Trajectory(run.tokenizer.prompt(request), row.token_ids)
+            if len(teacher) <= run.model.config.max_position_embeddings:
+                kept.append(row)
+                hinted.append(teacher)
+    scored = logprobs_of(run.model, run, hinted)
+    return [replace(row, teacher_logprobs=logprobs) for row, logprobs in zip(kept, scored, strict=True)]
+
+
+def advantages_of(rows: list[Trajectory], c: Config) -> Tensor:
+    """One advantage a trajectory, (N,); --algo opsd has one a token instead, made in update_policy."""
+    rewards = torch.tensor([row.reward for row in rows])  # (N,)
+    constructed = torch.tensor([row.kind == "constructed" for row in rows])
+    if c.algo == "sft":  # the gradient of log p on what was constructed and is right, and nothing else
+        return rewards * constructed
+    groups, counted = decoupled_groups(torch.tensor([row.group for row in rows]), constructed, c.dae)
+    return group_advantages(rewards, groups, counted, scale=c.loss != "dr_grpo")
 
 
 def update_policy(
@@ -79,44 +111,56 @@ def update_policy(
 ) -> dict[str, Any]:
     """Advantages, then c.updates updates from the whole batch of trajectories; returns metrics."""
     c = run.config
-    rewards = torch.tensor([row.reward for row in rows])  # (N,)
-    groups = torch.tensor([row.group for row in rows])
+    advantages = advantages_of(rows, c)
     constructed = torch.tensor([row.kind == "constructed" for row in rows])
     lengths = torch.tensor([len(row.token_ids) for row in rows])
-    groups = decoupled_groups(groups, constructed) if c.dae else groups
-    advantages = group_advantages(rewards, groups, scale=c.loss != "dr_grpo")
     scales = row_scales(lengths, constructed, c.loss, c.lambda_, c.max_new_tokens)
     # A row without advantage moves no weight, and row_scales has counted it: its forward pass can be left out.
     # Constructed rows stay, so that OTS weights are measured on all of them.
-    needed = (scales > 0) & (constructed | (advantages != 0) | (c.kl_coef > 0))
+    needed = (scales > 0) & (constructed | (advantages != 0) | (c.kl_coef > 0) | (c.algo == "opsd"))
     rows = [row for row, need in zip(rows, needed.tolist(), strict=True) if need]
     advantages, scales, constructed = advantages[needed], scales[needed], constructed[needed]
 
     metrics: dict[str, Any] = {"trained_rows": len(rows), "loss": None, "grad_norm": None}
     old: list[Tensor] = []  # pi_old's log-probs of each micro-batch
     means: dict[str, Tensor] = defaultdict(lambda: torch.zeros(2, device=run.device))  # name -> (sum, count)
+    batches = [  # sampled rows first, so that the gradient of each kind can be told
+        [places[i] for i in batch]
+        for places in ((~constructed).nonzero()[:, 0].tolist(), constructed.nonzero()[:, 0].tolist())
+        for batch in micro_batches([rows[i] for i in places], c.micro_tokens)
+    ]
     for update in range(c.updates if rows else 0):
         loss_sum = torch.zeros((), device=run.device)
-        for b, indices in enumerate(micro_batches(rows, c.micro_tokens)):
+        from_sampled: list[Tensor] = []
+        for b, indices in enumerate(batches):
             batch = [rows[i] for i in indices]
             ids, mask = collate(batch, run.device)  # (B, T)
             advantage, scale, is_ref = (x[indices].to(run.device) for x in (advantages, scales, constructed))  # (B,)
+            if is_ref[0] and b and c.split_gradients and not from_sampled:
+                from_sampled = [p.grad.clone() for p in run.model.parameters() if p.grad is not None]
             with run.autocast():
                 hidden = run.model.hidden(ids)  # (B, T, C)
                 logp, entropy = token_logprobs(hidden, run.model.head, ids, mask, c.temperature)  # (B, T)
-            ots = ots_weights(logp, entropy)  # (B, T)
-            weight = torch.where(is_ref[:, None], ots, 1.0) if c.ots else torch.ones_like(ots)
+            ots, place = ots_weights(logp, entropy), places_of(batch, mask)  # (B, T)
+            weight = torch.where(is_ref[:, None], ots, 1.0) if c.ots and c.algo == "tapo" else torch.ones_like(ots)
+            if not c.train_prefix:
+                weight = weight * ~(is_ref[:, None] & (place < 0))
             if update == 0:  # theta is still pi_old
                 old.append(logp.detach())
-                measure(means, batch, logp.detach(), ots, mask, is_ref)
+                measure(means, batch, logp.detach(), ots, mask, is_ref, place)
+            advantage = advantage[:, None]  # (B, 1)
+            if c.algo == "opsd":  # its expected gradient is that of each token's KL(policy || teacher)
+                advantage = spread([row.teacher_logprobs for row in batch], batch, mask) - old[b]  # (B, T)
             ref_logp = logprobs_under(start, run, ids, mask) if c.kl_coef and start else None
             loss, clipped = tapo_loss(
                 logp, old[b], advantage, mask, weight, scale, c.clip_low, c.clip_high, c.kl_coef, ref_logp, is_ref
             )
             loss.backward()
             loss_sum += loss.detach()
-            for name, rows_of_sign in (("clip_low_share", advantage < 0), ("clip_high_share", advantage > 0)):
-                means[name] += torch.stack(((clipped & rows_of_sign[:, None]).sum(), mask.sum()))
+            for name, of_sign in (("clip_low_share", advantage < 0), ("clip_high_share", advantage > 0)):
+                means[name] += torch.stack(((clipped & of_sign).sum(), mask.sum()))
+        if from_sampled:
+            metrics |= gradient_metrics(run.model, from_sampled)
         norm = run.update([optimizer], lr)
         metrics |= {"loss": loss_sum.item(), "grad_norm": norm, "skipped": norm is None}
     return metrics | {name: (total / count).item() for name, (total, count) in means.items() if count > 0}
@@ -125,43 +169,54 @@ def update_policy(
 # ---------------------------------------------------------------- what is measured
 
 
-def measure(
-    means: dict[str, Tensor], batch: list[Trajectory], logp: Tensor, ots: Tensor, mask: Tensor, is_ref: Tensor
-) -> None:
-    """Add the token sums of a micro-batch, logp, ots, mask (B, T): |trainer's - sampler's log-prob| in nats on
-    sampled answers; OTS weights on constructed ones, in all and by part: the wrong prefix, the turn (the first
-    token after it, which decides to reflect) and the rest."""
+def places_of(batch: list[Trajectory], mask: Tensor) -> Tensor:
+    """Place of each token (B, T) from the first one after the wrong prefix, the one that decides to reflect."""
     turn = torch.tensor([[len(row.prompt_ids) + row.prefix] for row in batch], device=mask.device)  # (B, 1)
-    place = torch.arange(mask.shape[1], device=mask.device) - turn  # (B, T), 0 at the turn
-    sampled = torch.zeros(mask.shape)
-    for i, row in enumerate(batch):
-        sampled[i, len(row.prompt_ids) : len(row)] = torch.tensor(row.logprobs or [0.0] * len(row.token_ids))
+    return torch.arange(mask.shape[1], device=mask.device) - turn
+
+
+def spread(values: Sequence[list[float] | None], batch: list[Trajectory], mask: Tensor) -> Tensor:
+    """Numbers of each row's answer tokens, at their places in (B, T); 0 elsewhere and for None."""
+    out = torch.zeros(mask.shape)
+    for i, (row, numbers) in enumerate(zip(batch, values, strict=True)):
+        if numbers is not None:
+            out[i, len(row.prompt_ids) : len(row)] = torch.tensor(numbers)
+    return out.to(mask.device)
+
+
+def measure(
+    means: dict[str, Tensor],
+    batch: list[Trajectory],
+    logp: Tensor,
+    ots: Tensor,
+    mask: Tensor,
+    is_ref: Tensor,
+    place: Tensor,
+) -> None:
+    """Add the token sums of a micro-batch, logp, ots, mask, place (B, T): |trainer's - sampler's log-prob| in nats on
+    sampled answers; OTS weights on constructed ones, in all and by part: the wrong prefix, the diagnosis, of which
+    the turn is the first token, and the correction."""
+    end = torch.tensor([[row.diagnosis] for row in batch], device=mask.device)  # (B, 1)
+    sampled = spread([row.logprobs for row in batch], batch, mask)
     ref, plain = mask * is_ref[:, None], mask * ~is_ref[:, None]
     for name, values, where in (
-        ("mismatch", (logp - sampled.to(logp.device)).abs(), plain),
+        ("mismatch", (logp - sampled).abs(), plain),
         ("ots_weight", ots, ref),
         ("ots_weight_prefix", ots, ref * (place < 0)),
         ("ots_weight_turn", ots, ref * (place == 0)),
-        ("ots_weight_rest", ots, ref * (place > 0)),
+        ("ots_weight_diagnosis", ots, ref * (place >= 0) * (place < end)),
+        ("ots_weight_correction", ots, ref * (place >= end)),
     ):
         means[name] += torch.stack(((values * where).sum(), where.sum()))
 
 
-def rollout_metrics(run: Run, groups: list[Group]) -> dict[str, Any]:
-    """Of all sampled answers. entropy is the Monte Carlo estimate, the mean of -log p, in nats a token."""
-    c = run.config
-    rollouts = [r for group in groups for r in group.rollouts]
-    tokens = sum(len(r.token_ids) for r in rollouts)
-    texts, n = [text for group in groups for text in group.texts], len(rollouts)
-    return {
-        "reward": sum(sum(group.rewards) for group in groups) / n,
-        "mixed_share": sum(0 < sum(group.rewards) < c.k for group in groups) / len(groups),
-        "eligible_share": sum(is_eligible(group.rewards, c.n_pos, c.n_neg) for group in groups) / len(groups),
-        "truncated_share": sum(r.finish == "length" for r in rollouts) / n,
-        "reflective_share": sum(map(is_reflective, texts)) / n,
-        "length": tokens / n,
-        "entropy": -sum(sum(r.logprobs) for r in rollouts) / tokens,
-    }
+def gradient_metrics(model: Transformer, from_sampled: list[Tensor]) -> dict[str, float]:
+    """Norms of the gradient of L_GRPO and of lambda L_ref, and their cosine: below 0 they pull apart."""
+    total = [p.grad for p in model.parameters() if p.grad is not None]
+    a = torch.cat([g.flatten() for g in from_sampled])
+    b = torch.cat([(g - s).flatten() for g, s in zip(total, from_sampled, strict=True)])
+    cosine = torch.dot(a, b) / (a.norm() * b.norm()).clamp(min=1e-12)
+    return {"grad_norm_sampled": a.norm().item(), "grad_norm_ref": b.norm().item(), "grad_cosine": cosine.item()}
 
 
 @torch.no_grad()
@@ -170,16 +225,20 @@ def logprobs_under(model: Transformer, run: Run, ids: Tensor, mask: Tensor) -> T
         return token_logprobs(model.hidden(ids), model.head, ids, mask, run.config.temperature)[0]  # (B, T)
 
 
+def logprobs_of(model: Transformer, run: Run, rows: list[Trajectory]) -> list[list[float]]:
+    """The model's log-probs of each row's answer tokens, in nats."""
+    scored: list[list[float]] = [[] for _ in rows]
+    for indices in micro_batches(rows, run.config.micro_tokens):
+        ids, mask = collate([rows[i] for i in indices], run.device)
+        for i, logp in zip(indices, logprobs_under(model, run, ids, mask).tolist(), strict=True):
+            scored[i] = logp[len(rows[i].prompt_ids) : len(rows[i])]
+    return scored
+
+
 def kl_to(start: Transformer, run: Run, rows: list[Trajectory]) -> float:
     """k3 estimate of KL(policy || start) on sampled answers, nats a token."""
-    total = 0.0
-    for indices in micro_batches(rows, run.config.micro_tokens):
-        batch = [rows[i] for i in indices]
-        ids, mask = collate(batch, run.device)
-        ref_logp, logp = logprobs_under(start, run, ids, mask), torch.zeros_like(mask)
-        logp[mask.bool()] = torch.tensor([x for row in batch for x in row.logprobs or []], device=run.device)
-        total += (k3_kl(logp, ref_logp) * mask).sum().item()
-    return total / sum(len(row.token_ids) for row in rows)
+    ref = torch.tensor([x for logprobs in logprobs_of(start, run, rows) for x in logprobs])
+    return k3_kl(torch.tensor([x for row in rows for x in row.logprobs or []]), ref).mean().item()
 
 
 def show(groups: list[Group], made: list[Construction], step: int) -> None:
@@ -220,6 +279,8 @@ def rl(run: Run) -> None:
             run.log("metrics.jsonl", {"stage": "rl", "step": step + 1, **metrics, **tokens, "seconds": seconds})
             bar.set_postfix(reward=f"{metrics['reward']:.3f}", eligible=f"{metrics['eligible_share']:.2f}")
             bar.update()
+            if c.eval_every and (step + 1) % c.eval_every == 0 and step + 1 < c.steps:
+                run.look(step + 1)
             if stop or ((step + 1) % c.save_every == 0 and step + 1 < c.steps):
                 folder = run.save(step + 1, optimizer)
             if stop:
@@ -240,6 +301,7 @@ def main() -> None:
     print(format_plan(plan_of(run), device_memory(run.device)), file=sys.stderr)
     if run.config.stage != "rl" and not run.resumed:
         coldstart(run)
+        run.log("metrics.jsonl", {"stage": "constructions", "step": 0, **construction_report(run)})
     if run.config.stage == "coldstart":
         print(f"\ncheckpoint: {run.save(0)}\n\n{format_table({'cold start': run.look(0)})}")
     else:

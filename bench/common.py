@@ -25,9 +25,10 @@ import torch  # noqa: E402
 
 import train  # noqa: E402
 from augment import TAGS  # noqa: E402
-from data import PLAIN, Tokenizer, builtin_problems  # noqa: E402
+from data import PLAIN, Tokenizer  # noqa: E402
 from hub import ModelConfig  # noqa: E402
 from model import Transformer  # noqa: E402
+from problems import builtin_problems  # noqa: E402
 from run import Config, Run  # noqa: E402
 
 torch.set_num_threads(2)

@@ -3,27 +3,32 @@
 import random
 import string
 from collections import Counter
+from itertools import islice
 
 import pytest
 import tokenizers
 from tokenizers import decoders, models, trainers
 
 from augment import (
+    KINDS,
+    Construction,
     Group,
     Pair,
-    builtin_examples,
+    builtin_example,
     choose_pairs,
     common_prefix,
     construct,
     construction_metrics,
     format_parts,
     format_reply,
+    hinted_question,
     is_eligible,
     is_reflective,
     parse_reply,
     synthesis_prompt,
 )
-from data import PLAIN, Problem, Tokenizer, builtin_problems
+from data import PLAIN, Problem, Tokenizer
+from problems import builtin_problems, spoil
 from rollout import Rollout
 
 
@@ -232,18 +237,34 @@ def test_common_prefix_stops_at_the_first_difference_or_the_shorter_end():
 
 
 def test_cold_start_examples_teach_the_formats_that_are_read_back():
-    kinds = Counter()
-    for request, text in zip(*[iter(sum(list(zip_examples(400)), ()))] * 2, strict=True):
-        if text.startswith("<analysis>"):
-            analysis, reconstruction, refused = parse_reply(text)
-            assert not refused and is_reflective(reconstruction) and "should be" in analysis
-            kinds["construct"] += 1
-        else:
-            assert "<" not in text and text.split("\n")[-1].startswith("#### ") and request.endswith("?")
-            kinds["reflect" if is_reflective(text) else "solve"] += 1
-    assert all(abs(kinds[k] / 400 - share) < 0.1 for k, share in (("solve", 0.5), ("reflect", 0.2), ("construct", 0.3)))
+    rng = random.Random(0)
+    for problem in islice(builtin_problems("train", 0), 50):
+        wrong = spoil(problem, rng)
+        made = {kind: builtin_example(kind, problem, wrong, problem.solution, "brief") for kind in KINDS}
+        assert made["solve"] == (problem.question, problem.solution)
+        assert made["reflect"][0] == problem.question and is_reflective(made["reflect"][1])
+        for kind, mode, text in (("construct", "prefix", made["reflect"][1]), ("rewrite", "full", problem.solution)):
+            request, reply = made[kind]
+            assert request == synthesis_prompt(problem.question, wrong, problem.solution, "brief", mode)
+            analysis, reconstruction, refused = parse_reply(reply)
+            assert not refused and reconstruction == text and "should be" in analysis
+        request, text = made["again"]
+        assert request == hinted_question(problem.question, problem.solution, "brief") and text == problem.solution
+        assert "wrong:" not in request  # the teacher sees no mistake
 
 
-def zip_examples(n):
-    examples = builtin_examples(builtin_problems("train", 0), [0.5, 0.2, 0.3], "brief", "prefix")
-    return (next(examples) for _ in range(n))
+def test_flat_groups_of_constructions_are_counted():
+    """A G_ref whose rewards are all equal has no gradient (TAPO's weak point)."""
+    rewards = {0: (1, 1, 1), 1: (1, 0), 2: (0,)}
+    made = [Construction(g, "Q", "1", "", "", parsed=True, reward=r) for g, rs in rewards.items() for r in rs]
+    made.append(Construction(1, "Q", "1", "", "", refused="truncated"))
+    metrics = construction_metrics(made)
+    assert metrics["ref_flat_share"] == pytest.approx(2 / 3) and metrics["kept_share"] == pytest.approx(6 / 7)
+
+
+def test_the_brief_prompt_shows_both_answers_as_a_diff():
+    prompt = synthesis_prompt("Q?", "1+1=2\n2+2=5\n#### 5", "1+1=2\n2+2=4\n#### 4", "brief", "prefix")
+    marked = "both:1+1=2\nwrong:2+2=5\nwrong:#### 5\nright:2+2=4\nright:#### 4"
+    assert prompt == f"Q?\n{marked}\nReflect:"
+    full = synthesis_prompt("Q?", "A wrong one.", "A right one.", "full", "prefix")  # nothing is found for a real model
+    assert "Wrong answer:\nA wrong one.\n" in full and "Right answer:\nA right one.\n" in full

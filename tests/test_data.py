@@ -1,15 +1,13 @@
-"""Problems and prompts: what is read, what is refused and where, what the generator makes."""
+"""Problems and prompts: what is read, what is refused and where."""
 
 import json
-import random
-from itertools import islice
 
 import pytest
 from conftest import shared
 
 import data
 from augment import TAGS
-from data import INSTRUCTION, Problem, Tokenizer, builtin_problems, compile_template, correct, load_problems, spoil
+from data import INSTRUCTION, Problem, Tokenizer, compile_template, load_problems
 from hub import InputError
 
 
@@ -75,53 +73,18 @@ def test_the_real_files_are_read_whole(name, rows):
     assert not any("<<" in (p.solution or "") or "####" in p.answer for p in problems)
 
 
-def test_builtin_problems_are_right_and_their_lines_are_a_chain():
-    for problem in islice(builtin_problems("train", 1), 300):
-        *steps, last = problem.solution.split("\n")
-        assert 2 <= len(steps) <= 4 and last == f"#### {problem.answer}"
-        value = None
-        for step in steps:
-            a, op, b, c = data.LINE.fullmatch(step).groups()
-            assert value is None or value == a
-            exact = {"+": int(a) + int(b), "-": int(a) - int(b), "*": int(a) * int(b), "/": int(a) / int(b)}[op]
-            assert exact == int(c) and 0 < int(c) < 100
-            assert f" {b} " in problem.question
-            value = c
-        assert value == problem.answer
-
-
-def test_train_and_test_problems_never_meet():
-    """Disjoint for every pair of seeds, not by luck of one."""
-    train = {p.question for seed in (0, 1, 2) for p in islice(builtin_problems("train", seed), 2000)}
-    test = {p.question for seed in (0, 9) for p in islice(builtin_problems("test", seed), 1000)}
-    assert len(test) > 1500 and not train & test
+def test_builtin_rungs_are_named_and_checked():
+    (easy,), trained = load_problems("builtin:1", "train", 1), load_problems("builtin", "train", 30)
+    assert easy.solution.count("\n") <= 3
+    assert trained == load_problems("builtin:1-3", "train", 30) != load_problems("builtin:1-3", "test", 30)
+    for name in ("builtin:0", "builtin:3-1", "builtin:9", "builtin:", "builtin:1-", "builtin:x"):
+        with pytest.raises(InputError, match=f"{name}: no such problems; the built-in rungs are builtin:1-5"):
+            load_problems(name, "train", 1)
 
 
 def test_the_seed_decides_the_builtin_problems():
     a, b, c = (load_problems("builtin", "train", 20, seed) for seed in (3, 3, 4))
     assert a == b != c and len(set(a)) == 20
-
-
-def test_spoiled_answers_are_wrong_and_corrected_at_their_first_error():
-    rng = random.Random(0)
-    for problem in islice(builtin_problems("train", 2), 300):
-        wrong = spoil(problem, rng)
-        assert wrong.split("\n")[-1] != f"#### {problem.answer}"
-        wrong_line, right_line, reflective = correct(problem, wrong)
-        lines, at = reflective.split("\n"), wrong.split("\n").index(wrong_line)
-        assert lines[: at + 1] == wrong.split("\n")[: at + 1]  # word for word, the error included
-        assert wrong_line in lines[at + 1] and lines[at + 1].startswith("Wait, ")
-        assert lines[at + 2] == right_line and lines[-1] == f"#### {problem.answer}"
-        assert wrong.split("\n")[:at] == problem.solution.split("\n")[:at]  # nothing before it was wrong
-
-
-@pytest.mark.parametrize("wrong", ["#### 3", "8-2=6", "nonsense", "", "8-2=6\n6+1=7\n7+1=8\n8+1=9\n9+1=10"])
-def test_answers_of_any_shape_can_be_corrected(wrong):
-    """A sampled answer may have too few lines, or too many."""
-    problem = Problem("Q", "7", "8-2=6\n6+1=7\n#### 7")
-    wrong_line, right_line, reflective = correct(problem, wrong)
-    assert wrong_line in wrong.split("\n") and right_line in problem.solution.split("\n")
-    assert (reflective.endswith("#### 7") and reflective.startswith(wrong_line)) or wrong.startswith("8-2=6")
 
 
 @pytest.fixture

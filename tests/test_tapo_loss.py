@@ -97,7 +97,7 @@ def test_prompt_tokens_get_no_gradient():
     mask = torch.tensor([[0.0, 0.0, 0.0, 1.0, 1.0, 0.0]])
     logp, _ = token_logprobs(logits, torch.eye(5), ids, mask)
     ones = torch.ones_like(logp)
-    tapo_loss(logp, logp.detach(), torch.tensor([1.0]), mask, ones, torch.tensor([1.0]))[0].backward()
+    tapo_loss(logp, logp.detach(), torch.ones(1, 1), mask, ones, torch.tensor([1.0]))[0].backward()
     assert logits.grad is not None
     touched = logits.grad.abs().sum(dim=-1)[0] > 0
     assert touched.tolist() == [False, False, True, True, False, False]
@@ -152,13 +152,43 @@ def test_constructed_rewards_never_move_the_advantages_of_sampled_answers():
     for ref in ([1.0] * 4, [0.0] * 4, [1.0, 0.0, 1.0, 1.0]):
         both, groups = torch.cat((rewards, torch.tensor(ref))), torch.zeros(8, dtype=torch.long)
         constructed = torch.arange(8) >= 4
-        assert torch.equal(group_advantages(both, decoupled_groups(groups, constructed))[:4], alone)
-        assert not torch.equal(group_advantages(both, groups)[:4], alone)
+        for dae in ("own", "batch", "sampled"):
+            assert torch.equal(group_advantages(both, *decoupled_groups(groups, constructed, dae))[:4], alone), dae
+        assert not torch.equal(group_advantages(both, *decoupled_groups(groups, constructed, "off"))[:4], alone)
 
 
-def test_decoupling_keeps_questions_apart():
-    constructed = torch.tensor([False, True, False, True])
-    assert decoupled_groups(torch.tensor([0, 0, 1, 1]), constructed).unique().numel() == 4
+@pytest.mark.parametrize(
+    ("dae", "expected"),
+    [  # (r - mean) / std of two questions' constructed answers, by hand: rewards 1, 1 and 1, 0
+        ("own", [0, 0, 0.5 / 0.5**0.5, -0.5 / 0.5**0.5]),  # the first question's are all right: no gradient
+        ("batch", [0.5, 0.5, 0.5, -1.5]),  # mean 3/4, std 1/2
+        ("sampled", [0.75 / 0.5, 0.75 / 0.5, 0.25 / 0.5, -0.75 / 0.5]),  # means 1/4 and 3/4, std 1/2
+        ("off", [0.5 / 0.3**0.5, 0.5 / 0.3**0.5, 1 / 3 / (4 / 15) ** 0.5, -2 / 3 / (4 / 15) ** 0.5]),
+    ],
+)
+def test_constructed_rewards_are_compared_with_what_the_setting_names(dae, expected):
+    rewards = torch.tensor([1.0, 0, 0, 0, 1, 1, 1, 0, 1, 1, 1, 0])
+    groups = torch.tensor([0] * 4 + [1] * 4 + [0, 0, 1, 1])
+    constructed = torch.arange(12) >= 8
+    got = group_advantages(rewards, *decoupled_groups(groups, constructed, dae), eps=0)
+    assert got[8:].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_unknown_comparison_is_refused():
+    with pytest.raises(ValueError, match="expected own, batch, sampled or off, found 'none'"):
+        decoupled_groups(torch.tensor([0]), torch.tensor([False]), "none")
+
+
+def test_an_advantage_a_token_weighs_each_token():
+    """OPSD's: the gradient of the expected loss is that of the per-token KL to the teacher, enumerated here."""
+    logits = torch.tensor([0.3, -0.2, 1.1, 0.0, -0.7], requires_grad=True)
+    teacher = torch.tensor([0.5, 0.5, -0.4, 0.1, 0.0]).log_softmax(dim=0)
+    logp = logits.log_softmax(dim=0)
+    kl = (logp.exp() * (logp - teacher)).sum()
+    (expected,) = torch.autograd.grad(kl, logits, retain_graph=True)
+    loss, _ = decoupled_surrogate(logp[None], logp.detach()[None], (teacher - logp.detach())[None], 0.2, 0.2)
+    (got,) = torch.autograd.grad((loss[0] * logp.detach().exp()).sum(), logits)  # the mean over the policy's samples
+    assert torch.allclose(got, expected, atol=1e-6)
 
 
 def test_ots_weight_is_one_for_a_typical_token_and_clamped_without_gradient():
@@ -183,7 +213,7 @@ def test_ots_weight_is_one_for_a_typical_token_and_clamped_without_gradient():
 def test_clip_is_pessimistic_for_either_sign_of_the_advantage(advantage, ratio, value, gradient):
     """Trap 7: a clip chosen by the ratio alone is inverted for A < 0 (reasoning-from-scratch #243)."""
     logp = torch.tensor([[math.log(ratio)]], requires_grad=True)
-    loss, clipped = decoupled_surrogate(logp, torch.zeros(1, 1), torch.tensor([advantage]), 0.2, 0.3)
+    loss, clipped = decoupled_surrogate(logp, torch.zeros(1, 1), torch.tensor([[advantage]]), 0.2, 0.3)
     loss.sum().backward()
     assert logp.grad is not None
     assert loss.item() == pytest.approx(value)
@@ -194,7 +224,7 @@ def test_clip_is_pessimistic_for_either_sign_of_the_advantage(advantage, ratio, 
 def test_the_ratio_is_of_tokens_and_not_of_sequences():
     """Trap 7: ratios 2 and 1/2 make a sequence ratio of 1, which would clip nothing."""
     logp = torch.log(torch.tensor([[2.0, 0.5]]))
-    loss, clipped = decoupled_surrogate(logp, torch.zeros(1, 2), torch.tensor([1.0]), 0.2, 0.2)
+    loss, clipped = decoupled_surrogate(logp, torch.zeros(1, 2), torch.ones(1, 1), 0.2, 0.2)
     assert loss[0].tolist() == pytest.approx([-1.2, -0.5])
     assert clipped[0].tolist() == [True, False]
 
@@ -243,7 +273,7 @@ def batch_loss(model, ids, mask, advantage, scale, constructed, cuts, kind="grpo
         rows = torch.tensor(rows, dtype=torch.long)
         logp, entropy = token_logprobs(model.hidden(ids[rows]), model.head, ids[rows], mask[rows])
         weight = torch.where(constructed[rows][:, None], ots_weights(logp, entropy), 1.0)
-        loss, _ = tapo_loss(logp, logp.detach(), advantage[rows], mask[rows], weight, scale[rows])
+        loss, _ = tapo_loss(logp, logp.detach(), advantage[rows, None], mask[rows], weight, scale[rows])
         loss.backward()
         total += loss.item()
     return total, torch.cat([p.grad.flatten() for p in model.parameters()])
@@ -272,7 +302,7 @@ def test_rows_without_answer_tokens_give_zero_and_not_nan():
     logp = torch.zeros(2, 4, requires_grad=True)
     scale = row_scales(torch.tensor([0, 0]), torch.tensor([False, True]), "grpo", 1.0, 4)
     ones = torch.ones(2, 4)
-    loss, clipped = tapo_loss(logp, logp.detach(), torch.ones(2), torch.zeros(2, 4), ones, scale)
+    loss, clipped = tapo_loss(logp, logp.detach(), torch.ones(2, 1), torch.zeros(2, 4), ones, scale)
     loss.backward()
     assert logp.grad is not None
     assert loss.item() == 0 and not clipped.any() and (logp.grad == 0).all()
@@ -280,7 +310,7 @@ def test_rows_without_answer_tokens_give_zero_and_not_nan():
 
 def test_kl_is_on_sampled_rows_only():
     logp, ref = torch.full((2, 1), -1.0), torch.full((2, 1), -2.0)
-    zeros, ones = torch.zeros(2), torch.ones(2, 1)
+    zeros, ones = torch.zeros(2, 1), torch.ones(2, 1)
     constructed = torch.tensor([False, True])
     loss, _ = tapo_loss(
         logp, logp, zeros, ones, ones, torch.ones(2), kl_coef=0.5, ref_logp=ref, constructed=constructed
@@ -292,5 +322,5 @@ def test_lambda_scales_the_constructed_loss_and_nothing_else():
     logp, ones = torch.zeros(2, 3), torch.ones(2, 3)
     for lam in (0.0, 1.0, 2.5):
         scale = row_scales(torch.tensor([3, 3]), torch.tensor([False, True]), "dapo", lam, 3)
-        loss, _ = tapo_loss(logp, logp, torch.tensor([1.0, 2.0]), ones, ones, scale)
+        loss, _ = tapo_loss(logp, logp, torch.tensor([[1.0], [2.0]]), ones, ones, scale)
         assert loss.item() == pytest.approx(-1.0 - 2.0 * lam)

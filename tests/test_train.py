@@ -16,7 +16,7 @@ from hub import InputError
 from model import Transformer
 from rollout import Trajectory
 from run import Config, Run, parse_config
-from train import problems_of, rl_step, update_policy
+from train import advantages_of, problems_of, rl_step, taught, update_policy
 
 SMALL = {"stage": "rl", "questions": 4, "max_new_tokens": 48, "max_reply_tokens": 96, "eval_problems": 3}
 BOUNDS = {"n_pos": 1, "n_neg": 1, "lr": 1e-3, "warmup": 0, "show_every": 1000}
@@ -145,7 +145,19 @@ def test_several_updates_from_one_batch_clip(learned, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"dae": False}, {"ots": False}, {"loss": "dapo"}, {"loss": "dr_grpo"}, {"kl_coef": 0.1}]
+    "changes",
+    [
+        {"dae": "off"},
+        {"dae": "batch"},
+        {"dae": "sampled"},
+        {"train_prefix": False},
+        {"algo": "sft"},
+        {"algo": "opsd"},
+        {"ots": False},
+        {"loss": "dapo"},
+        {"loss": "dr_grpo"},
+        {"kl_coef": 0.1},
+    ],
 )
 def test_each_setting_of_the_loss_changes_the_update(learned, tmp_path, changes):
     def two_steps(**settings):
@@ -156,6 +168,60 @@ def test_each_setting_of_the_loss_changes_the_update(learned, tmp_path, changes)
         return run.model.state_dict()
 
     assert not same(two_steps(), two_steps(**changes))
+
+
+def test_sft_trains_on_right_constructions_alone(learned, tmp_path):
+    """Its gradient is that of their mean negative log-prob."""
+    run, ids = make_run(learned, tmp_path, algo="sft"), [3, 5, 1]
+    rows = [
+        Trajectory([1, 2], ids, 1.0, 0, logprobs=[0.0] * 3),
+        Trajectory([1, 2], ids[::-1], 0.0, 0, logprobs=[0.0] * 3),
+        Trajectory([1, 2], ids, 1.0, 0, "constructed"),
+        Trajectory([1, 2], ids[::-1], 0.0, 0, "constructed"),
+    ]
+    assert advantages_of(rows, run.config).tolist() == [0, 0, 1, 0]
+
+
+def test_the_teacher_scores_the_very_tokens_with_a_right_sibling_in_sight(learned, tmp_path):
+    """OPSD: own answers are no siblings, and a question without a right answer teaches nothing."""
+    run = make_run(learned, tmp_path, algo="opsd", questions=8)
+    groups = run.answer(problems_of(run, 0), "test")
+    rows = [
+        Trajectory(r.prompt_ids, r.token_ids, reward, i, logprobs=r.logprobs)
+        for i, group in enumerate(groups)
+        for r, reward in zip(group.rollouts, group.rewards, strict=True)
+    ]
+    kept = taught(run, groups, rows, 0)
+    expected = [row for row in rows if sum(groups[row.group].rewards) - row.reward > 0]
+    assert [row.token_ids for row in kept] == [row.token_ids for row in expected] and 0 < len(kept) < len(rows)
+    for row in kept:
+        assert len(row.teacher_logprobs) == len(row.token_ids) and row.teacher_logprobs != row.logprobs
+
+
+def test_the_gradients_of_both_kinds_add_up(learned, tmp_path):
+    """|a + b|^2 = |a|^2 + |b|^2 + 2 |a| |b| cos(a, b), with a and b as they are alone."""
+    alone = {}
+    for name, changes in (("both", {}), ("sampled", {"lambda_": 0.0})):
+        run = make_run(learned, tmp_path / name, questions=8, grad_clip=1e9, **changes)
+        alone[name] = rl_step(run, 0, torch.optim.SGD(run.model.parameters(), lr=0.0), None)
+    m = alone["both"]
+    a, b = m["grad_norm_sampled"], m["grad_norm_ref"]
+    assert a == pytest.approx(alone["sampled"]["grad_norm"], rel=1e-4) and b > 0 and abs(m["grad_cosine"]) < 1
+    assert m["grad_norm"] ** 2 == pytest.approx(a * a + b * b + 2 * a * b * m["grad_cosine"], rel=1e-3)
+
+
+@pytest.mark.parametrize("train_prefix", [False, True])
+def test_the_wrong_prefix_pulls_at_the_policy_only_if_it_is_trained_on(learned, tmp_path, train_prefix):
+    after = []
+    for prefix in ([5, 6, 7], [8, 9, 4]):  # the right row is prefix from end to end: which one may not matter
+        run = make_run(learned, tmp_path / str(prefix), train_prefix=train_prefix, ots=False)
+        rows = [
+            Trajectory([1, 2], [5, 6, 7], 0.0, 0, "constructed"),
+            Trajectory([1, 2], prefix, 1.0, 0, "constructed", prefix=3),
+        ]
+        update_policy(run, rows, torch.optim.SGD(run.model.parameters(), lr=1.0), 1.0, None)
+        after.append(run.model.state_dict())
+    assert same(*after) is not train_prefix
 
 
 def test_kl_to_the_start_is_zero_at_the_start_and_grows(learned, tmp_path):
@@ -209,7 +275,7 @@ def test_a_run_leaves_what_it_promises(learned, tmp_path, monkeypatch, capsys):
 
 def test_four_steps_equal_two_and_resume_and_two(learned, tmp_path, monkeypatch, capsys):
     """Trap 9: optimizer or order lost on resume (TRL #3247)."""
-    settings = {"steps": 4, "save_every": 2}
+    settings = {"steps": 4, "save_every": 2, "eval_every": 2, "eval_samples": 2}
     run_cli(monkeypatch, capsys, train.main, *flags(learned, tmp_path / "whole", **settings))
     step = train.rl_step
 
@@ -222,6 +288,7 @@ def test_four_steps_equal_two_and_resume_and_two(learned, tmp_path, monkeypatch,
     code, _, _ = run_cli(monkeypatch, capsys, train.main, *flags(learned, tmp_path / "cut", **settings))
     assert code == 1 and (tmp_path / "cut/checkpoints/step-3").is_dir()
     monkeypatch.setattr(train, "rl_step", step)
+    assert len((tmp_path / "cut/metrics.jsonl").read_text().splitlines()) == 5  # two before step 3, one of them at 2
     again = ["--out", tmp_path / "cut", "--resume"]  # its other settings are its own
     assert run_cli(monkeypatch, capsys, train.main, *again)[0] == 0
     for file in ("model.safetensors", "optimizer.safetensors"):
@@ -246,7 +313,9 @@ def test_the_builtin_cold_start_learns_from_nothing(tmp_path, monkeypatch, capsy
         4,
     ]
     code, out, _ = run_cli(monkeypatch, capsys, train.main, *arguments)
-    losses = [json.loads(x)["loss"] for x in (tmp_path / "metrics.jsonl").read_text().splitlines()[:-1]]
+    logged = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    losses = [r["loss"] for r in logged if r["stage"] == "coldstart"]
+    assert [r["stage"] for r in logged[-2:]] == ["constructions", "eval"]
     assert code == 0 and "cold start" in out and losses[-1] < 0.8 * losses[0]
     assert Transformer.from_pretrained(tmp_path / "checkpoints/step-0").config.tie_word_embeddings
 
@@ -268,7 +337,7 @@ def test_a_cold_start_on_other_problems_learns_from_verified_answers_of_its_own(
     [
         (["--k", "-8"], "--k"),
         (["--k", "1", "--algo", "grpo"], "--k"),
-        (["--coldstart-mix", ".,.,1"], "--coldstart-mix"),
+        (["--coldstart-mix", ".,.,1,1,1"], "--coldstart-mix"),
         (["--data", "gsm8k"], "--model"),
         (["--n-pos", "5", "--n-neg", "4"], "n_pos + n_neg <= k"),
         (["--steps", "many"], "--steps"),
@@ -277,6 +346,7 @@ def test_a_cold_start_on_other_problems_learns_from_verified_answers_of_its_own(
         (["--lr", "nan"], "--lr"),
         (["--lambda", "inf"], "--lambda"),
         (["--coldstart-mix", "1,2"], "--coldstart-mix"),
+        (["--data", "builtin:6"], "builtin:6"),
         (["--stage", "rl"], "--model"),
         (["--temperature", "0"], "--temperature"),
         (["--data", "nowhere.jsonl"], "nowhere.jsonl"),

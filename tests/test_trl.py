@@ -47,7 +47,7 @@ def test_loss_and_gradient_are_those_of_trl(kind, tmp_path):
         torch.tensor([len(row.token_ids) for row in ROWS]), torch.zeros(4, dtype=torch.bool), kind, 1, 16
     )
     loss, clipped = tapo_loss(
-        logp, old, ADVANTAGES, mask, torch.ones_like(mask), scale, 0.2, 0.3, kl_coef=0.1, ref_logp=reference
+        logp, old, ADVANTAGES[:, None], mask, torch.ones_like(mask), scale, 0.2, 0.3, kl_coef=0.1, ref_logp=reference
     )
     loss.backward()
     assert 0 < clipped.sum() < mask.sum()
