@@ -1,0 +1,256 @@
+"""Tables, figures and verdicts of the study, from its lines alone.
+
+Every difference is paired by seed: both runs had the same questions in the same order. Intervals are 95%, from
+Student's t over seeds. A claim is confirmed here if the interval of its figure lies wholly on the claimed side of 0,
+reversed here if it lies wholly on the other side, and not confirmed here otherwise.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+T95 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+Record = dict[str, Any]
+Measure = Callable[[Record], float | None]
+
+
+def interval(values: list[float]) -> tuple[float, float]:
+    """Mean, and half the width of its 95% interval (infinite for one value)."""
+    n = len(values)
+    return mean(values), T95[n - 1] * stdev(values) / math.sqrt(n) if n > 1 else math.inf
+
+
+def shown(values: list[float | None], scale: float = 100, digits: int = 1) -> str:
+    known = [v * scale for v in values if v is not None]
+    if not known:
+        return "none"
+    middle, half = interval(known)
+    return f"{middle:.{digits}f}" + (f" ± {half:.{digits}f}" if math.isfinite(half) else "")
+
+
+def final(name: str, key: str) -> Measure:
+    return lambda r: r["final"][name][key]
+
+
+def last(key: str, steps: int = 10) -> Measure:
+    """Mean of a step's metric over the last steps before r["steps"]."""
+
+    def measure(r: Record) -> float | None:
+        values = [v for v in r["train"][key][max(0, r["steps"] - steps) : r["steps"]] if v is not None]
+        return mean(values) if values else None
+
+    return measure
+
+
+ACCURACY = final("trained", "pass@1")
+COLUMNS: dict[str, tuple[Measure, float, int]] = {  # measure, scale, digits
+    "pass@1": (ACCURACY, 100, 1),
+    "pass@8": (final("trained", "pass@8"), 100, 1),
+    "greedy": (final("greedy", "pass@1"), 100, 1),
+    "rung 4": (final("4", "pass@1"), 100, 1),
+    "rung 5": (final("5", "pass@1"), 100, 1),
+    "DSR": (final("trained", "DSR"), 100, 1),
+    "ERR": (final("trained", "ERR"), 100, 1),
+    "reflections an answer": (final("trained", "reflections"), 1, 2),
+    "tokens an answer": (final("trained", "mean_tokens"), 1, 1),
+    "generated, million tokens": (lambda r: r["tokens"], 1e-6, 2),
+}
+MECHANICS: dict[str, tuple[Measure, float, int]] = {
+    "entropy": (last("entropy"), 1, 3),
+    "gradient norm, sampled": (last("grad_norm_sampled"), 1, 3),
+    "constructed": (last("grad_norm_ref"), 1, 3),
+    "their cosine": (last("grad_cosine"), 1, 3),
+    "OTS: prefix": (last("ots_weight_prefix"), 1, 2),
+    "first token after": (last("ots_weight_turn"), 1, 2),
+    "diagnosis": (last("ots_weight_diagnosis"), 1, 2),
+    "correction": (last("ots_weight_correction"), 1, 2),
+    "constructions: parsed": (last("parse_share"), 100, 0),
+    "right": (last("ref_reward"), 100, 0),
+    "G_ref without variance": (last("ref_flat_share"), 100, 0),
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper says, and the difference whose sign says whether it holds here."""
+
+    text: str
+    one: str
+    other: str
+    measure: Measure = ACCURACY
+    unit: str = "pass@1, points"
+    sign: int = 1  # of the claimed difference one - other
+    curve: str = "pass@1"
+
+
+CLAIMS = {
+    "equal-steps": Claim("TAPO beats GRPO at equal steps", "TAPO", "GRPO"),
+    "equal-tokens": Claim("TAPO beats GRPO at equal generated tokens", "TAPO", "GRPO, equal tokens"),
+    "cold-start": Claim(
+        "without construction in its cold start TAPO is below GRPO",
+        "TAPO, plain cold start", "GRPO, plain cold start", sign=-1,
+    ),
+    "dae": Claim("DAE is needed: one mixed group is worse", "TAPO without DAE", "TAPO", sign=-1),
+    "dae-entropy": Claim(
+        "without DAE entropy collapses", "TAPO without DAE", "TAPO", last("entropy"), "entropy, nats", -1, "entropy"
+    ),
+    "dae-length": Claim(
+        "without DAE length collapses", "TAPO without DAE", "TAPO", last("length"), "tokens an answer", -1, "length"
+    ),
+    "ots": Claim("OTS is needed", "TAPO without OTS", "TAPO", sign=-1),
+    "dcs": Claim("DCS is needed: every mixed group is worse", "TAPO without DCS", "TAPO", sign=-1),
+    "sft": Claim("SFT on the same trajectories is below the cold start", "SFT on constructions", "cold start", sign=-1),
+    "opsd": Claim("TAPO beats OPSD", "TAPO", "OPSD"),
+    "prefix": Claim("keeping the wrong prefix beats a full rewrite", "TAPO, full reconstruction", "TAPO", sign=-1),
+    "dsr": Claim("TAPO raises the direct solution rate", "TAPO", "GRPO", final("trained", "DSR"), "DSR, points",
+                 curve="DSR"),
+    "err": Claim("TAPO raises the effective reflection rate", "TAPO", "GRPO", final("trained", "ERR"), "ERR, points",
+                 curve="ERR"),
+    "dsr-over-err": Claim(
+        "first-pass solving gains more than reflecting", "TAPO", "GRPO",
+        lambda r: r["final"]["trained"]["DSR"] - r["final"]["trained"]["ERR"], "DSR - ERR, points", curve="DSR",
+    ),
+}  # fmt: skip
+
+
+def by_method(records: list[Record]) -> dict[str, dict[int, Record]]:
+    """method -> seed -> run; the cold start counts as a run of every seed."""
+    runs: dict[str, dict[int, Record]] = defaultdict(dict)
+    for r in records:
+        if r["kind"] == "run":
+            runs[r["method"]][r["seed"]] = r
+    start = next((r for r in records if r["kind"] == "coldstart" and r["name"] == "coldstart"), None)
+    if start:
+        runs["cold start"] = {seed: start for seeds in list(runs.values()) for seed in seeds}
+    return runs
+
+
+def differences(runs: dict[str, dict[int, Record]], claim: Claim) -> list[float]:
+    one, other, found = runs.get(claim.one, {}), runs.get(claim.other, {}), []
+    for seed in sorted(one.keys() & other.keys()):
+        a, b = claim.measure(one[seed]), claim.measure(other[seed])
+        if a is not None and b is not None:
+            found.append((a - b) * (100 if "points" in claim.unit else 1))
+    return found
+
+
+def verdict(values: list[float], sign: int) -> str:
+    if len(values) < 2:
+        return "not measured"
+    middle, half = interval(values)
+    if abs(middle) <= half:
+        return "not confirmed here"
+    return "confirmed here" if middle * sign > 0 else "reversed here"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows])
+
+
+def start_table(records: list[Record]) -> str:
+    keys = ("reward reflective_share eligible_share parse_share ref_reward verbatim_share quoted_share").split()
+    head = ["cold start", "right", "reflecting", "eligible questions", "constructions: parsed", "right",
+            "verbatim to the first error", "which they quote", "questions by right answers, 0 to 8"]  # fmt: skip
+    rows = []
+    for r in (r for r in records if r["kind"] == "coldstart"):
+        made = r["constructions"]
+        counts = " / ".join(map(str, made["groups_by_right_answers"]))
+        rows.append([r["name"], *(shown([made[key]]) for key in keys), counts])
+    return table(head, rows)
+
+
+def method_table(runs: dict[str, dict[int, Record]], columns: dict[str, tuple[Measure, float, int]]) -> str:
+    rows = []
+    for method, seeds in runs.items():
+        used = list(seeds.values())
+        if method == "cold start":  # one policy, whatever the seed
+            if columns is MECHANICS:
+                continue
+            used = used[:1]
+        cells = [shown([f(r) for r in used], scale, digits) for f, scale, digits in columns.values()]
+        rows.append([method, str(len(used)), f"{used[0]['lr']:g}" if "lr" in used[0] else "", *cells])
+    return table(["method", "seeds", "lr", *columns], rows)
+
+
+def claim_table(runs: dict[str, dict[int, Record]], name: str) -> str:
+    rows = []
+    for key, claim in CLAIMS.items():
+        values = differences(runs, claim)
+        here = shown(values, 1, 1 if "points" in claim.unit else 3)
+        what = f"{claim.one} minus {claim.other}"
+        figure = f"[{key}]({name}/{key}.svg)"
+        rows.append([claim.text, what, claim.unit, str(len(values)), here, verdict(values, claim.sign), figure])
+    return table(["the paper says", "difference", "of", "seeds", "here", "verdict", "figure"], rows)
+
+
+def rate_table(records: list[Record]) -> str:
+    tuned = {(r["method"], r["lr"]): r["curve"][-1]["pass@1"] for r in records if r["kind"] == "tuning"}
+    rates = sorted({lr for _, lr in tuned})
+    methods = dict.fromkeys(method for method, _ in tuned)
+    rows = [[m, *(shown([tuned.get((m, lr))]) for lr in rates)] for m in methods]
+    return table(["method", *(f"lr {lr:g}" for lr in rates)], rows)
+
+
+def write_tables(records: list[Record], folder: Path, name: str) -> str:
+    """Write folder/name.md and a figure for each claim into folder/name/; returns the text."""
+    runs = by_method(records)
+    sections = {
+        "The policies that RL starts from (%, on 128 training questions x 8)": start_table(records),
+        "Methods (%, after the last step)": method_table(runs, COLUMNS),
+        "What happened in the last ten steps": method_table(runs, MECHANICS),
+        "Claims": claim_table(runs, name),
+        "Learning rates: pass@1 (%) after half the steps, of one seed that is not used above": rate_table(records),
+    }
+    head = f"# {name}\n\nWritten by `python bench/study.py --tables` from {name}.jsonl; ± is a 95% interval over seeds."
+    text = "\n\n".join([head, *(f"## {title}\n\n{section}" for title, section in sections.items())]) + "\n"
+    (folder / f"{name}.md").write_text(text)
+    draw_figures(runs, folder / name)
+    return text
+
+
+def curve_of(r: Record, key: str) -> tuple[list[int], list[int], list[float]]:
+    """(steps, tokens, values) of a run: from its held-out curve, or from what each step measured."""
+    if key in r["curve"][0]:
+        points = [p for p in r["curve"] if p[key] is not None]
+        return [p["step"] for p in points], [p["tokens_generated"] for p in points], [p[key] for p in points]
+    values, tokens = r["train"][key], r["train"]["tokens_generated"]
+    return list(range(1, len(values) + 1)), tokens, values
+
+
+def draw_figures(runs: dict[str, dict[int, Record]], folder: Path) -> None:
+    """A figure a claim: the curves behind it, mean and 95% interval over seeds, by step and by generated tokens."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "study"  # the same lines give the same file
+    from matplotlib import pyplot
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for key, claim in CLAIMS.items():
+        figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), sharey=True)
+        for method in dict.fromkeys((claim.other.replace(", equal tokens", ""), claim.one)):
+            seeds = [r for r in runs.get(method, {}).values() if "curve" in r]
+            curves = [curve_of(r, claim.curve) for r in seeds]
+            if not curves:
+                continue
+            length = min(len(values) for _, _, values in curves)
+            columns = [interval([values[i] for _, _, values in curves]) for i in range(length)]
+            middle = [m for m, _ in columns]
+            half = [0 if math.isinf(h) else h for _, h in columns]
+            tokens = [mean(t[i] for _, t, _ in curves) / 1e6 for i in range(length)]
+            for axis, x in zip(axes, (curves[0][0][:length], tokens), strict=True):
+                (line,) = axis.plot(x, middle, label=f"{method}, {len(seeds)} seeds")
+                low, high = ([m + s * h for m, h in zip(middle, half, strict=True)] for s in (-1, 1))
+                axis.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        axes[0].set(xlabel="RL step", ylabel=claim.curve, title=claim.text)
+        axes[1].set(xlabel="generated tokens, million")
+        axes[0].title.set_fontsize(9)
+        if axes[0].lines:
+            axes[0].legend(fontsize=8)
+        figure.tight_layout()
+        figure.savefig(folder / f"{key}.svg", metadata={"Date": None})
+        pyplot.close(figure)
