@@ -154,7 +154,7 @@ class Construction:
     left_at: float = 0.0  # prefix / tokens of y-: where it left the wrong answer
     prefix_share: float = 0.0  # prefix / tokens of y_ref
     diagnosis: bool = False  # a phrase of reflection comes right after the prefix
-    diagnosis_tokens: int = 0  # of the line that comes right after the prefix
+    diagnosis_tokens: int = 0  # of that line, the break before it included; 0 where there is no such phrase
     copied_share: float = 0.0  # of the rest, the share of tokens that is y+'s own ending
 
 
@@ -257,8 +257,10 @@ def judge(
     made.prefix = common_prefix(ids, wrong)
     made.left_at, made.prefix_share = made.prefix / max(len(wrong), 1), made.prefix / len(ids)
     rest = ids[made.prefix :]
-    line = tokenizer.decode(rest).lstrip().split("\n")[0]
-    made.diagnosis, made.diagnosis_tokens = is_reflective(line), len(tokenizer.encode(line))
+    text = tokenizer.decode(rest)
+    line = text[: len(text) - len(text.lstrip())] + text.lstrip().split("\n")[0]
+    made.diagnosis = is_reflective(line.strip())
+    made.diagnosis_tokens = len(tokenizer.encode(line)) if made.diagnosis else 0
     made.copied_share = common_prefix(rest[::-1], right[::-1]) / max(len(rest), 1)
     return made
 
@@ -299,7 +301,7 @@ def rollout_metrics(groups: list[Group], n_pos: int, n_neg: int) -> dict[str, An
 
 def construction_metrics(made: list[Construction]) -> dict[str, Any]:
     """The step's numbers on construction. Shares are of pairs, then of trajectories; ref_flat_share is of questions
-    with a trajectory, those whose G_ref has no variance and so no gradient."""
+    with a trajectory, those whose G_ref has no variance and so, with DAE, no gradient."""
     kept, of_question = [m for m in made if not m.refused], defaultdict(set)
     for m in kept:
         of_question[m.group].add(m.reward)

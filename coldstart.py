@@ -140,9 +140,10 @@ def examples_of(run: Run) -> Iterator[Trajectory]:
     """Endless training examples for the run's model."""
     if is_builtin(run.config.data):
         yield from builtin_examples(run)
-    own = own_examples(run)
-    for epoch in count():
-        yield from random.Random(run.seed("cold start", epoch)).sample(own, len(own))
+    else:
+        own = own_examples(run)
+        for epoch in count():
+            yield from random.Random(run.seed("cold start", epoch)).sample(own, len(own))
 
 
 class Muon(torch.optim.Optimizer):

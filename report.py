@@ -13,11 +13,12 @@ from typing import Any
 
 from data import ArgumentParser, run_main
 from eval import format_table
-from hub import InputError, read_json
+from hub import InputError
 
 
 def measurements(out: Path) -> list[dict[str, Any]]:
-    """The summaries on held-out problems that a run has logged, in the order of their steps; raises InputError."""
+    """The summaries on held-out problems that a run has logged, in the order of their steps, with the tokens that it
+    has generated since RL began; raises InputError."""
     path = out / "metrics.jsonl"
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected the folder of a run")
@@ -25,22 +26,23 @@ def measurements(out: Path) -> list[dict[str, Any]]:
     found = [r for r in records if r["stage"] == "eval"]
     if len(found) < 2:
         raise InputError(f"{path}: expected measurements before and after RL, found {len(found)}")
-    return found
+    start = found[0]["tokens_generated"]  # a cold start in the same run generates too
+    return [r | {"tokens_generated": r["tokens_generated"] - start} for r in found]
 
 
 def side_by_side(outs: list[Path]) -> dict[str, dict[str, Any]]:
-    """Column -> summary: the first run before and after, then each other run at the step and at the number of
-    generated tokens that come closest to the first one's last."""
-    first, name = measurements(outs[0]), read_json(outs[0] / "config.json")["algo"]
+    """Column, named by the run's folder -> summary: the first run before and after, then each other run at the step
+    and at the number of generated tokens that come closest to the first one's last."""
+    first = measurements(outs[0])
     last = first[-1]
-    columns = {"before RL": first[0], f"{name}, step {last['step']}": last}
+    columns = {"before RL": first[0], f"{outs[0].name}, step {last['step']}": last}
     for out in outs[1:]:
-        found, name = measurements(out), read_json(out / "config.json")["algo"]
+        found = measurements(out)
         if found[0]["pass@1"] != first[0]["pass@1"]:
             raise InputError(f"{out}: expected the policy, problems and seed that {outs[0]} starts from, found others")
         for what in ("step", "tokens_generated"):
             near = min(found, key=lambda r: abs(r[what] - last[what]))
-            columns[f"{name}, step {near['step']}" + (" (equal tokens)" if what != "step" else "")] = near
+            columns[f"{out.name}, step {near['step']}" + (" (equal tokens)" if what != "step" else "")] = near
     return columns
 
 

@@ -296,7 +296,7 @@ class Run:
         return [json.loads(line) for line in lines if line.endswith("\n")]  # a kill can tear the last one
 
     def look(self, step: int) -> dict[str, Any]:
-        """Measure the policy on the held-out problems as it is trained: sampled, one answer each."""
+        """Measure the policy on the held-out problems as it is trained: sampled, at its temperature."""
         c = self.config
         summary, _ = evaluate(
             self.model, self.tokenizer, self.held_out, samples=c.eval_samples, temperature=c.temperature,

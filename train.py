@@ -48,7 +48,7 @@ def problems_of(run: Run, step: int) -> list[Problem]:
 
 
 def rl_step(run: Run, step: int, optimizer: torch.optim.Optimizer, start: Transformer | None) -> dict[str, Any]:
-    """One step of GRPO or TAPO; returns its metrics. start is the policy that RL began with."""
+    """One step of any --algo; returns its metrics. start is the policy that RL began with."""
     c = run.config
     with run.phase("sample"):
         groups = run.answer(problems_of(run, step), "rollout", step)
@@ -88,7 +88,7 @@ def taught(run: Run, groups: list[Group], rows: list[Trajectory], step: int) -> 
         right = [text for j, text in enumerate(group.texts) if group.rewards[j] and j != own]
         if right:
             request = hinted_question(group.problem.question, rng.choice(right), c.synthesis)
-            teacher = Trajectory(run.tokenizer.prompt(request), row.token_ids)
+            teacher = Trajectory(run.tokenizer.question_prompt(request), row.token_ids)
             if len(teacher) <= run.model.config.max_position_embeddings:
                 kept.append(row)
                 hinted.append(teacher)
@@ -98,11 +98,11 @@ def taught(run: Run, groups: list[Group], rows: list[Trajectory], step: int) -> 
 
 def advantages_of(rows: list[Trajectory], c: Config) -> Tensor:
     """One advantage a trajectory, (N,); --algo opsd has one a token instead, made in update_policy."""
-    rewards = torch.tensor([row.reward for row in rows])  # (N,)
-    constructed = torch.tensor([row.kind == "constructed" for row in rows])
+    rewards = torch.tensor([row.reward for row in rows], dtype=torch.float)  # (N,)
+    constructed = torch.tensor([row.kind == "constructed" for row in rows], dtype=torch.bool)
     if c.algo == "sft":  # the gradient of log p on what was constructed and is right, and nothing else
         return rewards * constructed
-    groups, counted = decoupled_groups(torch.tensor([row.group for row in rows]), constructed, c.dae)
+    groups, counted = decoupled_groups(torch.tensor([row.group for row in rows], dtype=torch.long), constructed, c.dae)
     return group_advantages(rewards, groups, counted, scale=c.loss != "dr_grpo")
 
 
@@ -112,8 +112,8 @@ def update_policy(
     """Advantages, then c.updates updates from the whole batch of trajectories; returns metrics."""
     c = run.config
     advantages = advantages_of(rows, c)
-    constructed = torch.tensor([row.kind == "constructed" for row in rows])
-    lengths = torch.tensor([len(row.token_ids) for row in rows])
+    constructed = torch.tensor([row.kind == "constructed" for row in rows], dtype=torch.bool)
+    lengths = torch.tensor([len(row.token_ids) for row in rows], dtype=torch.long)
     scales = row_scales(lengths, constructed, c.loss, c.lambda_, c.max_new_tokens)
     # A row without advantage moves no weight, and row_scales has counted it: its forward pass can be left out.
     # Constructed rows stay, so that OTS weights are measured on all of them.
@@ -194,29 +194,31 @@ def measure(
     place: Tensor,
 ) -> None:
     """Add the token sums of a micro-batch, logp, ots, mask, place (B, T): |trainer's - sampler's log-prob| in nats on
-    sampled answers; OTS weights on constructed ones, in all and by part: the wrong prefix, the diagnosis, of which
-    the turn is the first token, and the correction."""
+    sampled answers; OTS weights on constructed ones, in all and by part: the wrong prefix, and of those that turn after
+    it the diagnosis, whose first token is the turn, and the correction."""
     end = torch.tensor([[row.diagnosis] for row in batch], device=mask.device)  # (B, 1)
     sampled = spread([row.logprobs for row in batch], batch, mask)
     ref, plain = mask * is_ref[:, None], mask * ~is_ref[:, None]
+    turned = ref * (end > 0)
     for name, values, where in (
         ("mismatch", (logp - sampled).abs(), plain),
         ("ots_weight", ots, ref),
         ("ots_weight_prefix", ots, ref * (place < 0)),
-        ("ots_weight_turn", ots, ref * (place == 0)),
-        ("ots_weight_diagnosis", ots, ref * (place >= 0) * (place < end)),
-        ("ots_weight_correction", ots, ref * (place >= end)),
+        ("ots_weight_turn", ots, turned * (place == 0)),
+        ("ots_weight_diagnosis", ots, turned * (place >= 0) * (place < end)),
+        ("ots_weight_correction", ots, turned * (place >= end)),
     ):
         means[name] += torch.stack(((values * where).sum(), where.sum()))
 
 
-def gradient_metrics(model: Transformer, from_sampled: list[Tensor]) -> dict[str, float]:
-    """Norms of the gradient of L_GRPO and of lambda L_ref, and their cosine: below 0 they pull apart."""
+def gradient_metrics(model: Transformer, from_sampled: list[Tensor]) -> dict[str, float | None]:
+    """Norms of the gradients of sampled and of constructed rows, and their cosine: below 0 they pull apart."""
     total = [p.grad for p in model.parameters() if p.grad is not None]
     a = torch.cat([g.flatten() for g in from_sampled])
     b = torch.cat([(g - s).flatten() for g, s in zip(total, from_sampled, strict=True)])
-    cosine = torch.dot(a, b) / (a.norm() * b.norm()).clamp(min=1e-12)
-    return {"grad_norm_sampled": a.norm().item(), "grad_norm_ref": b.norm().item(), "grad_cosine": cosine.item()}
+    norms, product = (a.norm().item(), b.norm().item()), torch.dot(a, b).item()
+    cosine = product / (norms[0] * norms[1]) if min(norms) > 0 else None
+    return {"grad_norm_sampled": norms[0], "grad_norm_ref": norms[1], "grad_cosine": cosine}
 
 
 @torch.no_grad()
@@ -264,7 +266,7 @@ def rl(run: Run) -> None:
         raise InputError(f"--steps: expected {first} or more, where the run already is, found {c.steps}")
     if first == 0:
         run.save(0)
-    before = run.look(0) if first == 0 else next(r for r in run.logged("metrics.jsonl") if r["stage"] == "eval")
+    before = next((r for r in run.logged("metrics.jsonl") if r["stage"] == "eval"), None) or run.look(0)
     start = None
     if c.kl_rows or c.kl_coef:  # the policy that RL began with
         start = Transformer.from_pretrained(run.out / "checkpoints" / "step-0").to(run.device).requires_grad_(False)
@@ -284,6 +286,7 @@ def rl(run: Run) -> None:
             if stop or ((step + 1) % c.save_every == 0 and step + 1 < c.steps):
                 folder = run.save(step + 1, optimizer)
             if stop:
+                signal.signal(signal.SIGINT, default)
                 raise SystemExit(f"\nstopped; {folder} is saved, go on with --resume")
     signal.signal(signal.SIGINT, default)
     print(f"\ncheckpoint: {run.save(c.steps, optimizer)}\n")

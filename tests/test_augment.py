@@ -183,7 +183,8 @@ def test_fidelity_is_measured_in_tokens(tokenizer):
     prefix = next(i for i in range(len(wrong)) if ids[i] != wrong[i])
     assert made.prefix == prefix > 0
     assert made.left_at == prefix / len(wrong) and made.prefix_share == prefix / len(ids)
-    assert made.diagnosis
+    assert made.diagnosis and made.diagnosis_tokens == len(tokenizer.encode(made.text.split("\n")[1]))
+    assert construct_one(tokenizer, format_reply("a", WRONG + "\n" + RIGHT)).diagnosis_tokens == 0  # it does not turn
     assert ids[-len(right) :] == right  # the first line was wrong: all of y+ comes after the diagnosis
     assert made.copied_share == pytest.approx(len(right) / (len(ids) - prefix))
     unfaithful = construct_one(tokenizer, format_reply("a", "#### 5"))

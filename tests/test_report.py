@@ -10,10 +10,9 @@ from hub import InputError
 from report import side_by_side
 
 
-def write_run(out, algo, points):
+def write_run(out, points):
     """points: (step, generated tokens, share of right answers)."""
     out.mkdir()
-    (out / "config.json").write_text(json.dumps({"algo": algo}))
     rest = {"standard_error": 0.02, "DSR": 0.9, "ERR": None, "no_answer_share": 0.0, "truncated_share": 0.0}
     rest |= {f"{how}_{what}": 1 for how in ("direct", "reflective") for what in ("right", "wrong")} | {
         "mean_tokens": 30
@@ -25,10 +24,8 @@ def write_run(out, algo, points):
 
 
 def test_other_runs_stand_at_the_steps_and_at_the_tokens_of_the_first(tmp_path, monkeypatch, capsys):
-    tapo = write_run(tmp_path / "a", "tapo", [(0, 0, 0.3), (10, 1500, 0.6)])
-    grpo = write_run(
-        tmp_path / "b", "grpo", [(0, 0, 0.3), (5, 500, 0.4), (10, 1000, 0.5), (15, 1520, 0.7), (20, 2000, 0.8)]
-    )
+    tapo = write_run(tmp_path / "tapo", [(0, 100, 0.3), (10, 1600, 0.6)])
+    grpo = write_run(tmp_path / "grpo", [(0, 0, 0.3), (5, 500, 0.4), (10, 1000, 0.5), (15, 1520, 0.7), (20, 2000, 0.8)])
     columns = side_by_side([tapo, grpo])
     shown = {"before RL": 0.3, "tapo, step 10": 0.6, "grpo, step 10": 0.5, "grpo, step 15 (equal tokens)": 0.7}
     assert {name: summary["pass@1"] for name, summary in columns.items()} == shown
@@ -37,7 +34,7 @@ def test_other_runs_stand_at_the_steps_and_at_the_tokens_of_the_first(tmp_path, 
 
 
 def test_runs_from_other_policies_are_not_compared(tmp_path):
-    runs = [write_run(tmp_path / n, "grpo", [(0, 0, right), (5, 9, 0.5)]) for n, right in (("a", 0.3), ("b", 0.4))]
+    runs = [write_run(tmp_path / n, [(0, 0, right), (5, 9, 0.5)]) for n, right in (("a", 0.3), ("b", 0.4))]
     with pytest.raises(InputError, match="starts from"):
         side_by_side(runs)
 
@@ -46,4 +43,4 @@ def test_a_folder_without_measurements_is_named(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         side_by_side([tmp_path])
     with pytest.raises(InputError, match="found 1"):
-        side_by_side([write_run(tmp_path / "a", "grpo", [(0, 0, 0.3)])])
+        side_by_side([write_run(tmp_path / "a", [(0, 0, 0.3)])])

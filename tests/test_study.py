@@ -72,6 +72,16 @@ def test_tables_have_a_row_a_claim_and_a_row_a_method_and_show_what_is_missing()
     assert "| 0.500 ± 0.000 |" in method_table(runs, MECHANICS)  # of the last ten steps
 
 
+def test_a_policy_that_never_reflects_leaves_its_pair_out_and_no_table_fails():
+    """ERR of nothing is None: hours of runs must not end without tables."""
+    runs = [record(m, s, 0.5) for m in ("GRPO", "TAPO") for s in (0, 1, 2)]
+    runs[0]["final"]["trained"] = runs[0]["final"]["trained"] | {"ERR": None}
+    for key in ("err", "dsr-over-err"):
+        assert len(differences(by_method(runs), CLAIMS[key])) == 2
+    assert method_table(by_method(runs), COLUMNS)
+    assert by_method([{"kind": "coldstart", "name": "coldstart"}]) == {}  # nothing but a cold start yet
+
+
 def test_figures_are_the_same_for_the_same_lines(tmp_path):
     pytest.importorskip("matplotlib")
     from tables import write_tables

@@ -2,6 +2,7 @@
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,29 @@ def test_a_batch_that_can_teach_nothing_changes_nothing(learned, tmp_path):
     rows = [Trajectory([1, 2], [3, run.tokenizer.eos_id], 1.0, i // 4, logprobs=[0.0, 0.0]) for i in range(8)]
     metrics = update_policy(run, rows, run.optimizer(0.1), 0.1, None)
     assert metrics["loss"] is None and same(before, run.model.state_dict())
+
+
+def test_a_step_without_a_row_to_train_on_is_skipped(learned, tmp_path):
+    """OPSD, when no answer of the step has a right sibling."""
+    run = make_run(learned, tmp_path, algo="opsd")
+    assert update_policy(run, [], run.optimizer(0.1), 0.1, None) == {"trained_rows": 0, "loss": None, "grad_norm": None}
+
+
+def test_ots_of_a_diagnosis_is_of_answers_that_have_one(learned, tmp_path):
+    """The first token after the prefix decides to reflect only where a reflection follows."""
+    run, rows = make_run(learned, tmp_path), []
+    prompt, ids = run.tokenizer.question_prompt("Say 2."), run.tokenizer.encode("#### 23")
+    assert len(ids) >= 4
+    for reward, diagnosis in ((0.0, 0), (1.0, 2)):
+        rows.append(Trajectory(prompt, ids, reward, 0, "constructed", prefix=1, diagnosis=diagnosis))
+    both = update_policy(run, rows, torch.optim.SGD(run.model.parameters(), lr=0.0), 0.0, None)
+    none = update_policy(
+        run, [replace(r, diagnosis=0) for r in rows], torch.optim.SGD(run.model.parameters()), 0.0, None
+    )
+    parts = [both[f"ots_weight_{part}"] for part in ("prefix", "turn", "diagnosis", "correction")]
+    rest = len(ids) - 3  # tokens of the correction
+    assert both["ots_weight"] == pytest.approx((parts[0] + 2 * parts[2] + rest * parts[3]) / len(ids), rel=1e-4)
+    assert parts[1] != parts[2] and "ots_weight_turn" not in none and "ots_weight_prefix" in none
 
 
 def test_only_the_tokens_of_answers_with_an_advantage_move_the_policy(learned, tmp_path):
