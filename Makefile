@@ -1,13 +1,18 @@
-# The two commands: `make demo` trains and measures a tiny model, `make test` checks everything.
+# `make demo` trains and measures a tiny model, `make test` checks everything, `make study` compares TAPO with GRPO
+# and with itself without its parts (hours; goes on where it stopped), `make study-small` does a part of that.
 # Each makes .venv when it is absent; needed are Python 3.10 or newer and make.
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo test clean
+.PHONY: demo test study study-small clean
 
 demo: .venv/demo
 	@if [ -e runs/demo ]; then mv runs/demo runs/demo-before-$$(date +%Y%m%d-%H%M%S); fi
-	$(BIN)/python train.py --out runs/demo
+	$(BIN)/python train.py --stage coldstart --out runs/demo/start
+	$(BIN)/python train.py --stage rl --model runs/demo/start/checkpoints/step-0 --out runs/demo/tapo
+	$(BIN)/python train.py --stage rl --model runs/demo/start/checkpoints/step-0 --out runs/demo/grpo \
+		--algo grpo --steps 50 --eval-every 5
+	$(BIN)/python report.py runs/demo/tapo runs/demo/grpo
 
 test: .venv/test
 	$(BIN)/ruff format --check .
@@ -15,9 +20,20 @@ test: .venv/test
 	$(BIN)/mypy
 	$(BIN)/pytest -q
 
+study: .venv/study
+	$(BIN)/python bench/study.py
+
+study-small: .venv/study
+	$(BIN)/python bench/study.py --small
+
 .venv/demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/study: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[report]"
 	touch $@
 
 .venv/test: pyproject.toml constraints.txt
