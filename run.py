@@ -94,9 +94,7 @@ class Config:
     coldstart_batch: int = setting(16, "examples an update")
     coldstart_lr: float = setting(4e-3, "peak learning rate, falling to 0")
     coldstart_warmup: int = setting(50, "updates of linear warm-up")
-    coldstart_mix: str = setting(
-        "0.2,0.1,0.6,0.05,0.05", "shares of solving, reflecting, constructing, rewriting, solving again (builtin data)"
-    )
+    coldstart_mix: str = setting("0.2,0.1,0.6,0.05,0.05", "shares of augment.KINDS (builtin data)")
     coldstart_refresh: int = setting(50, "updates between the policy's new answers to learn from (builtin data)")
     coldstart_examples: int = setting(2000, "examples to collect from own rollouts (other data)")
     # looking
@@ -142,8 +140,7 @@ def parse_config(arguments: list[str] | None = None) -> Config:
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     base = PRESETS[given.pop("preset")]
     if given.get("resume"):  # a run goes on with its own settings; flags can still change them
-        out = Path(given.get("out", Config.out))
-        newest_checkpoint(out)  # or say that there is none
+        newest_checkpoint(out := Path(given.get("out", Config.out)))  # or say that there is none
         base = read_json(out / "config.json")
         base = {name: value for name, value in base.items() if name in Config.__dataclass_fields__}
     config = Config(**{**base, **given})
@@ -173,12 +170,8 @@ def check_config(c: Config) -> None:
     fits = bool(shares) and sum(c.mix()) > 0
     expect(fits, "--coldstart-mix", "five shares such as 0.4,0.1,0.4,0.05,0.05", c.coldstart_mix)
     expect(c.stage != "rl" or bool(c.model) or c.resume, "--stage rl", "--model, something to start from", "none")
-    expect(
-        c.stage != "coldstart" or not c.resume,
-        "--resume",
-        "a stage with RL: the cold start has no checkpoints",
-        c.stage,
-    )
+    resumable = c.stage != "coldstart" or not c.resume
+    expect(resumable, "--resume", "a stage with RL: the cold start has no checkpoints", c.stage)
     expect(is_builtin(c.data) or bool(c.model) or c.resume, "--data", "'builtin', or a --model to start from", c.data)
     expect(c.device != "cuda" or torch.cuda.is_available(), "--device cuda", "a CUDA device", "none")
 
