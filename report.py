@@ -7,13 +7,12 @@ one at equal generated tokens. A run that is to be compared needs measurements o
 than the first.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from data import ArgumentParser, run_main
 from eval import format_table
-from hub import InputError
+from hub import InputError, read_lines
 
 
 def measurements(out: Path) -> list[dict[str, Any]]:
@@ -22,8 +21,7 @@ def measurements(out: Path) -> list[dict[str, Any]]:
     path = out / "metrics.jsonl"
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected the folder of a run")
-    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    found = [r for r in records if r["stage"] == "eval"]
+    found = [r for r in read_lines(path) if r["stage"] == "eval"]
     if len(found) < 2:
         raise InputError(f"{path}: expected measurements before and after RL, found {len(found)}")
     start = found[0]["tokens_generated"]  # a cold start in the same run generates too

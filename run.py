@@ -28,7 +28,7 @@ from augment import Construction, Group, builtin_tokenizer, choose_pairs, constr
 from checker import extract_answer, is_equal
 from data import ArgumentParser, Tokenizer, is_builtin, load_problems
 from eval import evaluate
-from hub import InputError, ModelConfig, read_json, write_text
+from hub import InputError, ModelConfig, read_json, read_lines, write_text
 from model import Transformer
 from problems import Problem
 from rollout import Rollout, sample
@@ -284,9 +284,7 @@ class Run:
 
     def logged(self, file: str) -> list[dict[str, Any]]:
         """The records of a log so far."""
-        path = self.out / file
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]  # a kill can tear the last one
+        return read_lines(self.out / file)
 
     def look(self, step: int) -> dict[str, Any]:
         """Measure the policy on the held-out problems as it is trained: sampled, at its temperature."""

@@ -33,14 +33,13 @@ sys.path = [
 ]  # our checker, not bench's
 os.environ["OMP_NUM_THREADS"] = "1"  # two runs of one thread do more than one run of two: the model is small
 
-import torch  # noqa: E402
 from tables import write_tables  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from coldstart import coldstart, construction_report  # noqa: E402
 from data import Tokenizer, load_problems  # noqa: E402
 from eval import evaluate  # noqa: E402
-from hub import write_text  # noqa: E402
+from hub import read_lines, write_text  # noqa: E402
 from model import Transformer  # noqa: E402
 from problems import RUNGS, TRAINED  # noqa: E402
 from run import Run, parse_config  # noqa: E402
@@ -76,6 +75,7 @@ COLDSTARTS = {  # "little" holds a sixth of the construction examples: without a
 }
 RATES = (1e-4, 2e-4, 4e-4)
 TUNING_SEED = 100
+KEY = ("kind", "method", "flags", "seed", "lr", "steps")  # with other flags or steps it is another run
 KEPT = (
     "reward length entropy reflective_share eligible_share mixed_share pairs parse_share ref_reward ref_flat_share "
     "prefix_share grad_norm grad_norm_sampled grad_norm_ref grad_cosine ots_weight ots_weight_prefix ots_weight_turn "
@@ -147,17 +147,12 @@ def make_run(spec: Spec, longer: int) -> dict[str, Any]:
         arguments += "--eval-every 10 --eval-problems 300 --eval-samples 2".split()
     with quiet(spec.folder / f"{spec.name}.log"):
         rl(Run(parse_config(arguments)))  # a run that is whole only measures its last policy again
-    logged = [json.loads(line) for line in (spec.out / "metrics.jsonl").read_text().splitlines()]
+    logged = read_lines(spec.out / "metrics.jsonl")
     trained = [r for r in logged if r["stage"] == "rl"]
     curve = list({r["step"]: r for r in logged if r["stage"] == "eval"}.values())
     final = {} if spec.tuning else final_measures(spec.out / "checkpoints" / f"step-{spec.steps}")
     return {
-        "kind": "tuning" if spec.tuning else "run",
-        "method": spec.method,
-        "seed": spec.seed,
-        "lr": spec.lr,
-        "steps": spec.steps,
-        "flags": method.flags,
+        **dict(zip(KEY, spec.key, strict=True)),
         "tokens": trained[spec.steps - 1]["tokens_generated"],
         "final": final,
         "curve": curve,
@@ -169,7 +164,6 @@ def make_run(spec: Spec, longer: int) -> dict[str, Any]:
 def final_measures(checkpoint: Path) -> dict[str, Any]:
     """Summaries on 100 held-out problems of each rung, which no curve and no tuning has seen: 8 sampled answers each;
     "greedy" and "trained" are of the rungs that are trained on."""
-    torch.set_num_threads(1)
     model = Transformer.from_pretrained(checkpoint)
     tokenizer = Tokenizer.from_pretrained(checkpoint, model.config.vocab_size)
     trained = f"builtin:{TRAINED[0]}-{TRAINED[1]}"
@@ -186,32 +180,17 @@ def final_measures(checkpoint: Path) -> dict[str, Any]:
     return measures
 
 
-def work(spec: Spec, longer: int) -> dict[str, Any]:
-    torch.set_num_threads(1)
-    return make_run(spec, longer)
-
-
 def run_all(pool: ProcessPoolExecutor, specs: list[Spec], lines: Path, title: str, longer: dict[str, int]) -> None:
     """Make the lines that the file lacks. Each is written as soon as it is there."""
-    done = {key_of(record) for record in read(lines) if record["kind"] != "coldstart"}
+    done = {tuple(record[name] for name in KEY) for record in read_lines(lines) if record["kind"] != "coldstart"}
     missing = [s for s in specs if s.key not in done]
-    jobs = [pool.submit(work, s, 0 if s.tuning else longer.get(s.method, 0)) for s in missing]
+    jobs = [pool.submit(make_run, s, 0 if s.tuning else longer.get(s.method, 0)) for s in missing]
     for job in tqdm(as_completed(jobs), total=len(jobs), desc=title, unit="run"):
         append(lines, job.result())
 
 
-def key_of(record: dict[str, Any]) -> tuple[Any, ...]:
-    """What makes a line the line of a Spec: with other flags or steps it is another run."""
-    return tuple(record[name] for name in ("kind", "method", "flags", "seed", "lr", "steps"))
-
-
-def read(lines: Path) -> list[dict[str, Any]]:
-    text = lines.read_text().splitlines(keepends=True) if lines.is_file() else []
-    return [json.loads(line) for line in text if line.endswith("\n")]  # a kill can tear the last one
-
-
 def append(lines: Path, record: dict[str, Any]) -> None:
-    whole = "".join(json.dumps(r) + "\n" for r in [*read(lines), record])
+    whole = "".join(json.dumps(r) + "\n" for r in [*read_lines(lines), record])
     write_text(lines, whole)
 
 
@@ -250,19 +229,19 @@ def study(name: str, small: bool, steps: int, jobs: int) -> None:
                 starts = dict.fromkeys(methods[m].start for m in some)
                 for job in [pool.submit(make_coldstart, folder, start) for start in starts]:
                     job.result()
-                known = {r["name"] for r in read(lines) if r["kind"] == "coldstart"}
+                known = {r["name"] for r in read_lines(lines) if r["kind"] == "coldstart"}
                 for start in starts.keys() - known:
                     append(lines, json.loads((folder / start / "report.json").read_text()))
                 if small:  # the rates that the whole study found, the middle one where it has found none
-                    rates = best_rates(read(RESULTS / "study.jsonl"))
+                    rates = best_rates(read_lines(RESULTS / "study.jsonl"))
                 else:
                     tuning = [Spec(m, TUNING_SEED, lr, steps // 2, True, folder) for m in some for lr in RATES]
                     run_all(pool, tuning, lines, "learning rates", longer)
-                    rates = best_rates(read(lines))
+                    rates = best_rates(read_lines(lines))
                 order = [(seed, m) for seed in range(5) for m in some if seed < methods[m].seeds]  # whole seeds first
                 specs = [Spec(m, seed, rates.get(m, RATES[1]), steps, folder=folder) for seed, m in order]
                 run_all(pool, specs, lines, "runs", longer)
-                equal = equal_tokens(read(lines), folder)
+                equal = equal_tokens(read_lines(lines), folder)
                 finals = pool.map(final_measures, [checkpoint for checkpoint, _ in equal])
                 for (_, line), final in zip(equal, finals, strict=True):
                     append(lines, line | {"final": final})
@@ -284,7 +263,7 @@ def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     if not args.tables:
         study(name, args.small, args.steps or (20 if args.small else 30), args.jobs)
-    print(write_tables(read(RESULTS / f"{name}.jsonl"), RESULTS, name))
+    print(write_tables(read_lines(RESULTS / f"{name}.jsonl"), RESULTS, name))
 
 
 if __name__ == "__main__":
