@@ -33,8 +33,8 @@ from augment import (
 )
 from data import builtin_rungs, is_builtin
 from hub import InputError
+from packing import Trajectory, micro_batches, pack
 from problems import Problem, builtin_problems, is_sound, parting, spoil
-from rollout import Trajectory, collate, micro_batches
 from run import Run
 from tapo_loss import token_logprobs
 
@@ -182,10 +182,11 @@ def coldstart(run: Run) -> None:
             batch, loss_sum = list(islice(examples, c.coldstart_batch)), 0.0
             tokens = sum(len(row.token_ids) for row in batch)
             for rows in micro_batches(batch, c.micro_tokens):
-                ids, mask = collate([batch[i] for i in rows], run.device)
+                packed = pack([batch[i] for i in rows], run.device)
                 with run.autocast():
-                    logp, _ = token_logprobs(run.model.hidden(ids), run.model.head, ids, mask)
-                loss = -(logp * mask).sum() / tokens
+                    hidden = run.model.hidden_of(packed)
+                    logp, _ = token_logprobs(hidden, run.model.head, packed.before, packed.targets, packed.mask)
+                loss = -(logp * packed.mask).sum() / tokens
                 loss.backward()
                 loss_sum += loss.item()
             decay = (1 - (update - 1) / c.coldstart_updates) * min(1.0, update / max(c.coldstart_warmup, 1))

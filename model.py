@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from hub import InputError, ModelConfig, read_tensors, resolve_folder
+from packing import Packed, packed_attention
 
 
 def rope_frequencies(config: ModelConfig) -> Tensor:
@@ -133,6 +134,7 @@ class Where(NamedTuple):
     kv: Tensor | None  # (L, 2, rows, G, S, D) the cache, of which the first B rows are used
     slots: Tensor | None  # (B * G * T,) where new keys and values go, in its rows, groups and slots seen as one
     mask: Tensor | None  # (B, 1, T, S') 0 on the slots to see, else -inf; None: these T tokens alone, causal
+    packed: Packed | None  # these T tokens are a packed row
 
 
 class Attention(nn.Module):
@@ -162,7 +164,9 @@ class Attention(nn.Module):
             where.kv[layer].view(2, -1, self.width).index_copy_(1, where.slots, new)
             if where.mask is not None:
                 k, v = where.kv[layer, :, :B, :, : where.mask.shape[-1]].to(q.dtype)  # (B, G, S', D)
-        if T == 1:  # the heads that share a key become queries of one head: no key is copied for them
+        if where.packed is not None:
+            y = packed_attention(q, k, v, where.packed)
+        elif T == 1:  # the heads that share a key become queries of one head: no key is copied for them
             q = q.view(B, k.shape[1], -1, self.width) * self.width**-0.5  # (B, G, H/G, D)
             scores = q @ k.mT if where.mask is None else (q @ k.mT).add_(where.mask)  # (B, G, H/G, S')
             y = (scores.softmax(dim=-1) @ v).view(B, T, -1)
@@ -266,7 +270,13 @@ class Transformer(nn.Module):
             return self.compiled_step(ids, cache.lengths[:, None], cache.kv, cache.kv.shape[4])[: cache.rows]
         return self.trunk(ids, positions + cache.lengths[: cache.rows, None], cache.kv, cache.longest if after else 0)
 
-    def trunk(self, ids: Tensor, positions: Tensor, kv: Tensor | None = None, seen: int = 0) -> Tensor:
+    def hidden_of(self, packed: Packed) -> Tensor:
+        """Last hidden states (N, C) of a packed row."""
+        return self.trunk(packed.ids, packed.positions, packed=packed)[0]
+
+    def trunk(
+        self, ids: Tensor, positions: Tensor, kv: Tensor | None = None, seen: int = 0, packed: Packed | None = None
+    ) -> Tensor:
         """All blocks on ids (B, T) at positions (B or 1, T); of the cache kv they see the first `seen` slots."""
         angles = (positions[..., None] * self.inv_freq)[:, None]  # (B or 1, 1, T, D/2)
         cos, sin, slots, mask = angles.cos(), angles.sin(), None, None
@@ -277,7 +287,7 @@ class Transformer(nn.Module):
         if kv is not None and seen:
             later = torch.arange(seen, device=ids.device) > positions[..., None]  # (B, T, S')
             mask = torch.zeros(later.shape, device=ids.device, dtype=kv.dtype).masked_fill_(later, -torch.inf)[:, None]
-        where = Where(torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1), kv, slots, mask)
+        where = Where(torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1), kv, slots, mask, packed)
         x = self.model.embed_tokens(ids)  # (B, T, C)
         for layer, block in enumerate(self.model.layers):
             if self.checkpointing and torch.is_grad_enabled():  # keep x alone, compute the rest again in backward

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from hub import InputError
 from model import KVCache, Transformer, packed_weights
@@ -32,48 +33,6 @@ class Rollout:
     token_ids: list[int]
     logprobs: list[float]  # nats, one per token id
     finish: str  # "stop": ended by a stop id; "length": out of room
-
-
-@dataclass
-class Trajectory:
-    """What is trained on: an answer to a prompt, whoever made it."""
-
-    prompt_ids: list[int]
-    token_ids: list[int]  # stop id included
-    reward: float = 1.0
-    group: int = 0  # the question
-    kind: str = "sampled"  # or "constructed"
-    logprobs: list[float] | None = None  # the sampler's, for sampled ones
-    teacher_logprobs: list[float] | None = None  # under the policy with a right answer in sight (OPSD)
-    prefix: int = 0  # tokens of the wrong prefix, for constructed ones
-    diagnosis: int = 0  # and of the diagnosis after it
-
-    def __len__(self) -> int:
-        return len(self.prompt_ids) + len(self.token_ids)
-
-
-def collate(rows: list[Trajectory], device: torch.device) -> tuple[Tensor, Tensor]:
-    """(ids, mask), both (B, T), padded on the right; mask is 1 on the answer's tokens, its stop id included.
-
-    The mask is made from lengths: a pad id that equals the stop id hides nothing (nanochat #810).
-    """
-    width = max(map(len, rows))
-    ids = torch.zeros(len(rows), width, dtype=torch.long)
-    mask = torch.zeros(len(rows), width)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = torch.tensor(row.prompt_ids + row.token_ids)
-        mask[i, len(row.prompt_ids) : len(row)] = 1
-    return ids.to(device), mask.to(device)
-
-
-def micro_batches(rows: list[Trajectory], budget: int) -> list[list[int]]:
-    """Indices of rows in batches of at most `budget` tokens, padding included, alike in length."""
-    batches: list[list[int]] = []
-    for i in sorted(range(len(rows)), key=lambda i: -len(rows[i])):
-        if not batches or (len(batches[-1]) + 1) * len(rows[batches[-1][0]]) > budget:
-            batches.append([])
-        batches[-1].append(i)
-    return batches
 
 
 def sampling_probs(logits: Tensor, temperature: float, top_k: int = 0, top_p: float = 1.0) -> Tensor:
@@ -209,7 +168,7 @@ def sample(
 
 def prefill(model: Transformer, prompts: list[list[int]], dtype: torch.dtype) -> tuple[KVCache, Tensor]:
     """Run the prompts once: a cache with a row for each, and their last hidden states (P, C)."""
-    ids, _ = collate([Trajectory(prompt, []) for prompt in prompts], model.device)  # (P, T)
+    ids = pad_sequence([torch.tensor(p) for p in prompts], batch_first=True).to(model.device)  # (P, T)
     cache = KVCache(model.config, ids.shape[0], ids.shape[1], model.device, dtype)
     cache.rows = len(prompts)
     hidden = model.hidden(ids, cache)  # (P, T, C)

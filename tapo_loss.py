@@ -87,20 +87,20 @@ def chunks(hidden: Tensor, head: Tensor) -> Iterator[slice]:
 
 
 def token_logprobs(
-    hidden: Tensor, head: Tensor, ids: Tensor, mask: Tensor, temperature: float = 1.0
+    hidden: Tensor, head: Tensor, before: Tensor, targets: Tensor, mask: Tensor, temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """Log-prob of each token in the mask given those before it, and the entropy of its distribution.
+    """Log-prob of each answer token given those before it, and the entropy of its distribution.
 
-    hidden: (B, T, C) last hidden states of ids (B, T); head: (V, C), logits = hidden head^T / temperature;
-    mask: (B, T), 1 on the tokens that count. Returns two (B, T) in nats, aligned with ids: entry t belongs to
-    token t; 0 outside the mask, and at entry 0, which nothing predicts. The entropy carries no gradient.
-    This is the only place in the project that shifts by one.
+    hidden: (N, C) last hidden states; head: (V, C), logits = hidden head^T / temperature; before: (B, T) which hidden
+    state predicts a token; targets: (B, T) the tokens; mask: (B, T), 1 on those that count. Returns two (B, T) in
+    nats, 0 outside the mask. The entropy carries no gradient.
     """
-    wanted = mask[:, 1:].bool()  # (B, T-1)
-    values = HeadLogprobs.apply(hidden[:, :-1][wanted] / temperature, head, ids[:, 1:][wanted])  # two (N,)
-    empty = hidden.new_zeros(wanted.shape, dtype=torch.float32)
-    logp, entropy = (empty.masked_scatter(wanted, v) for v in values)  # (B, T-1)
-    return F.pad(logp, (1, 0)), F.pad(entropy, (1, 0))
+    wanted = mask.bool()
+    predictors = F.embedding(before[wanted], hidden)  # (n, C); the end of a prompt predicts many first tokens
+    values = HeadLogprobs.apply(predictors / temperature, head, targets[wanted])  # two (n,)
+    empty = hidden.new_zeros(mask.shape, dtype=torch.float32)
+    logp, entropy = (empty.masked_scatter(wanted, v) for v in values)  # (B, T)
+    return logp, entropy
 
 
 def group_advantages(
@@ -217,17 +217,15 @@ def tapo_loss(
     clip_high: float = 0.2,
     kl_coef: float = 0.0,
     ref_logp: Tensor | None = None,
-    constructed: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The loss of one micro-batch; summed over micro-batches it is L_GRPO + lambda L_ref of the batch.
 
     logp, old_logp, ref_logp: (B, T) nats; mask: (B, T) 1 on response tokens, the stop id included;
-    weight: (B, T) OTS weights, 1 on sampled rows; advantage: (B, 1) or (B, T); scale (row_scales), constructed: (B,).
+    weight: (B, T) OTS weights, 1 on sampled rows; advantage: (B, 1) or (B, T); scale: (B,), of row_scales.
     Returns (loss, clipped (B, T) bool within the mask). Masked entries may hold anything finite.
     """
     loss, clipped = decoupled_surrogate(logp, old_logp, advantage, clip_low, clip_high)
     loss = loss * weight
     if kl_coef and ref_logp is not None:
-        sampled = 1.0 if constructed is None else (~constructed).float()[:, None]
-        loss = loss + kl_coef * sampled * k3_kl(logp, ref_logp)
+        loss = loss + kl_coef * k3_kl(logp, ref_logp)
     return (loss * mask * scale[:, None]).sum(), clipped & mask.bool()

@@ -11,20 +11,20 @@ One RL step, in the order of rl_step and update_policy:
 Departure from the paper: the first update of a step starts from the very weights that sampled, so its own
 forward pass gives pi_old's log-probs, and there is no separate pass.
 
-Letters in shapes: B rows of a micro-batch, T tokens, N trajectories of a step.
+Letters in shapes: B answers of a micro-batch, T tokens of the longest, N trajectories of a step.
 """
 
 import random
 import signal
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from itertools import repeat
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 from augment import Construction, Group, construction_metrics, format_parts, hinted_question, rollout_metrics
@@ -33,8 +33,8 @@ from data import Problem, run_main
 from eval import format_table
 from hub import InputError
 from model import Transformer
+from packing import Packed, Trajectory, micro_batches, pack
 from plan import device_memory, format_plan, plan_of
-from rollout import Trajectory, collate, micro_batches
 from run import Config, Run, parse_config
 from tapo_loss import decoupled_groups, group_advantages, k3_kl, ots_weights, row_scales, tapo_loss, token_logprobs
 
@@ -124,36 +124,38 @@ def update_policy(
     metrics: dict[str, Any] = {"trained_rows": len(rows), "loss": None, "grad_norm": None}
     old: list[Tensor] = []  # pi_old's log-probs of each micro-batch
     means: dict[str, Tensor] = defaultdict(lambda: torch.zeros(2, device=run.device))  # name -> (sum, count)
-    batches = [  # sampled rows first, so that the gradient of each kind can be told
-        [places[i] for i in batch]
-        for places in ((~constructed).nonzero()[:, 0].tolist(), constructed.nonzero()[:, 0].tolist())
+    batches = [  # of one kind each, sampled ones first, so that the gradient of each kind can be told
+        (kind, [places[i] for i in batch])
+        for kind in (False, True)
+        for places in [(constructed == kind).nonzero()[:, 0].tolist()]
         for batch in micro_batches([rows[i] for i in places], c.micro_tokens)
     ]
     for update in range(c.updates if rows else 0):
         loss_sum = torch.zeros((), device=run.device)
         from_sampled: list[Tensor] = []
-        for b, indices in enumerate(batches):
+        for b, (is_ref, indices) in enumerate(batches):
             batch = [rows[i] for i in indices]
-            ids, mask = collate(batch, run.device)  # (B, T)
-            advantage, scale, is_ref = (x[indices].to(run.device) for x in (advantages, scales, constructed))  # (B,)
-            if is_ref[0] and b and c.split_gradients and not from_sampled:
+            packed = pack(batch, run.device)
+            mask, scale = packed.mask, scales[indices].to(run.device)  # (B, T), (B,)
+            advantage = advantages[indices, None].to(run.device)  # (B, 1)
+            if is_ref and b and c.split_gradients and not from_sampled:
                 from_sampled = [p.grad.clone() for p in run.model.parameters() if p.grad is not None]
-            with run.autocast():
-                hidden = run.model.hidden(ids)  # (B, T, C)
-                logp, entropy = token_logprobs(hidden, run.model.head, ids, mask, c.temperature)  # (B, T)
-            ots, place = ots_weights(logp, entropy), places_of(batch, mask)  # (B, T)
-            weight = torch.where(is_ref[:, None], ots, 1.0) if c.ots and c.algo == "tapo" else torch.ones_like(ots)
-            if not c.train_prefix:
-                weight = weight * ~(is_ref[:, None] & (place < 0))
+            logp, entropy = score(run.model, run, packed)  # (B, T)
+            ots = ots_weights(logp, entropy)
+            weight = ots if is_ref and c.ots and c.algo == "tapo" else torch.ones_like(ots)
+            if is_ref and not c.train_prefix:
+                weight = weight * (places_of(batch, mask) >= 0)
             if update == 0:  # theta is still pi_old
                 old.append(logp.detach())
-                measure(means, batch, logp.detach(), ots, mask, is_ref, place)
-            advantage = advantage[:, None]  # (B, 1)
+                measure(means, batch, logp.detach(), ots, mask)
             if c.algo == "opsd":  # its expected gradient is that of each token's KL(policy || teacher)
-                advantage = spread([row.teacher_logprobs for row in batch], batch, mask) - old[b]  # (B, T)
-            ref_logp = logprobs_under(start, run, ids, mask) if c.kl_coef and start else None
+                advantage = padded([row.teacher_logprobs for row in batch], mask) - old[b]  # (B, T)
+            ref_logp = None
+            if c.kl_coef and start and not is_ref:
+                with torch.no_grad():
+                    ref_logp = score(start, run, packed)[0]
             loss, clipped = tapo_loss(
-                logp, old[b], advantage, mask, weight, scale, c.clip_low, c.clip_high, c.kl_coef, ref_logp, is_ref
+                logp, old[b], advantage, mask, weight, scale, c.clip_low, c.clip_high, c.kl_coef, ref_logp
             )
             loss.backward()
             loss_sum += loss.detach()
@@ -171,43 +173,34 @@ def update_policy(
 
 def places_of(batch: list[Trajectory], mask: Tensor) -> Tensor:
     """Place of each token (B, T) from the first one after the wrong prefix, the one that decides to reflect."""
-    turn = torch.tensor([[len(row.prompt_ids) + row.prefix] for row in batch], device=mask.device)  # (B, 1)
+    turn = torch.tensor([[row.prefix] for row in batch], device=mask.device)  # (B, 1)
     return torch.arange(mask.shape[1], device=mask.device) - turn
 
 
-def spread(values: Sequence[list[float] | None], batch: list[Trajectory], mask: Tensor) -> Tensor:
-    """Numbers of each row's answer tokens, at their places in (B, T); 0 elsewhere and for None."""
-    out = torch.zeros(mask.shape)
-    for i, (row, numbers) in enumerate(zip(batch, values, strict=True)):
-        if numbers is not None:
-            out[i, len(row.prompt_ids) : len(row)] = torch.tensor(numbers)
-    return out.to(mask.device)
+def padded(values: list[list[float] | None], mask: Tensor) -> Tensor:
+    """Numbers of each answer's tokens as (B, T), 0 behind them."""
+    return pad_sequence([torch.tensor(numbers) for numbers in values], batch_first=True).to(mask.device)
 
 
-def measure(
-    means: dict[str, Tensor],
-    batch: list[Trajectory],
-    logp: Tensor,
-    ots: Tensor,
-    mask: Tensor,
-    is_ref: Tensor,
-    place: Tensor,
-) -> None:
-    """Add the token sums of a micro-batch, logp, ots, mask, place (B, T): |trainer's - sampler's log-prob| in nats on
-    sampled answers; OTS weights on constructed ones, in all and by part: the wrong prefix, and of those that turn after
-    it the diagnosis, whose first token is the turn, and the correction."""
-    end = torch.tensor([[row.diagnosis] for row in batch], device=mask.device)  # (B, 1)
-    sampled = spread([row.logprobs for row in batch], batch, mask)
-    ref, plain = mask * is_ref[:, None], mask * ~is_ref[:, None]
-    turned = ref * (end > 0)
-    for name, values, where in (
-        ("mismatch", (logp - sampled).abs(), plain),
-        ("ots_weight", ots, ref),
-        ("ots_weight_prefix", ots, ref * (place < 0)),
-        ("ots_weight_turn", ots, turned * (place == 0)),
-        ("ots_weight_diagnosis", ots, turned * (place >= 0) * (place < end)),
-        ("ots_weight_correction", ots, turned * (place >= end)),
-    ):
+def measure(means: dict[str, Tensor], batch: list[Trajectory], logp: Tensor, ots: Tensor, mask: Tensor) -> None:
+    """Add the token sums of a micro-batch; logp, ots, mask (B, T). Of sampled answers: |trainer's - sampler's log-prob|
+    in nats. Of constructed ones: OTS weights, in all and by part: the wrong prefix, and of those that turn after it the
+    diagnosis, whose first token is the turn, and the correction."""
+    if batch[0].kind == "sampled":
+        parts = {"mismatch": mask}
+        values = (logp - padded([row.logprobs for row in batch], mask)).abs()
+    else:
+        place, values = places_of(batch, mask), ots
+        end = torch.tensor([[row.diagnosis] for row in batch], device=mask.device)  # (B, 1)
+        turned = mask * (end > 0)
+        parts = {
+            "ots_weight": mask,
+            "ots_weight_prefix": mask * (place < 0),
+            "ots_weight_turn": turned * (place == 0),
+            "ots_weight_diagnosis": turned * (place >= 0) * (place < end),
+            "ots_weight_correction": turned * (place >= end),
+        }
+    for name, where in parts.items():
         means[name] += torch.stack(((values * where).sum(), where.sum()))
 
 
@@ -221,19 +214,21 @@ def gradient_metrics(model: Transformer, from_sampled: list[Tensor]) -> dict[str
     return {"grad_norm_sampled": norms[0], "grad_norm_ref": norms[1], "grad_cosine": cosine}
 
 
-@torch.no_grad()
-def logprobs_under(model: Transformer, run: Run, ids: Tensor, mask: Tensor) -> Tensor:
+def score(model: Transformer, run: Run, packed: Packed) -> tuple[Tensor, Tensor]:
+    """Log-probs of the answers' tokens under the model, and entropies there; two (B, T), in nats."""
     with run.autocast():
-        return token_logprobs(model.hidden(ids), model.head, ids, mask, run.config.temperature)[0]  # (B, T)
+        hidden = model.hidden_of(packed)  # (N, C)
+        return token_logprobs(hidden, model.head, packed.before, packed.targets, packed.mask, run.config.temperature)
 
 
+@torch.no_grad()
 def logprobs_of(model: Transformer, run: Run, rows: list[Trajectory]) -> list[list[float]]:
     """The model's log-probs of each row's answer tokens, in nats."""
     scored: list[list[float]] = [[] for _ in rows]
     for indices in micro_batches(rows, run.config.micro_tokens):
-        ids, mask = collate([rows[i] for i in indices], run.device)
-        for i, logp in zip(indices, logprobs_under(model, run, ids, mask).tolist(), strict=True):
-            scored[i] = logp[len(rows[i].prompt_ids) : len(rows[i])]
+        logp, _ = score(model, run, pack([rows[i] for i in indices], run.device))
+        for i, numbers in zip(indices, logp.tolist(), strict=True):
+            scored[i] = numbers[: len(rows[i].token_ids)]
     return scored
 
 

@@ -21,8 +21,8 @@ WIDTH = 576
 
 
 def ours(hidden, head, ids, mask):
-    logp, entropy = token_logprobs(hidden, head, ids, mask)
-    return logp[:, 1:], entropy[:, 1:]
+    before = torch.arange(ids.shape[1] - 1)[None]
+    return token_logprobs(hidden[0], head, before, ids[:, 1:], mask[:, 1:])
 
 
 def full(hidden, head, ids, _):

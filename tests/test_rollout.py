@@ -7,8 +7,7 @@ from conftest import full_logprobs, run_cli, small_model
 import rollout
 from hub import InputError
 from model import Transformer
-from rollout import Trajectory, collate, draw, micro_batches, sample, sampling_probs
-from tapo_loss import token_logprobs
+from rollout import draw, sample, sampling_probs
 
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14, 15], [16, 17], [5, 6, 7]]
 STOPS = [3, 11, 20, 33, 50]  # many, so that rows end at different times
@@ -42,24 +41,6 @@ def test_a_stopped_answer_ends_in_its_stop_id_with_a_logprob(model):
         assert len(r.logprobs) == len(r.token_ids) <= 12
         assert not {0, *STOPS} & set(r.token_ids[:-1])
     assert finishes == {("stop", True), ("length", False)}
-
-
-def test_the_mask_covers_the_stop_id_though_it_equals_the_padding():
-    """Trap 1: pad == EOS masked the EOS, and stopping was never trained (TRL PR #4970)."""
-    rows = [Trajectory([1, 2], [7, 0]), Trajectory([1], [5, 6, 7, 0])]
-    ids, mask = collate(rows, torch.device("cpu"))
-    assert ids.tolist() == [[1, 2, 7, 0, 0], [1, 5, 6, 7, 0]]
-    assert mask.tolist() == [[0, 0, 1, 1, 0], [0, 1, 1, 1, 1]]
-
-
-def test_gradient_reaches_the_logit_of_the_stop_id(model):
-    ids, mask = collate([Trajectory([1, 2], [7, 0]), Trajectory([1], [5, 6, 7, 0])], model.device)
-    logits = model(ids)
-    logits.retain_grad()
-    logp, _ = token_logprobs(logits, torch.eye(logits.shape[-1]), ids, mask)
-    (logp * mask).sum().backward()
-    assert logits.grad[0, 2, 0] > 0 and logits.grad[1, 3, 0] > 0  # where the stop id is predicted
-    assert (logits.grad[0, 3:] == 0).all()  # what comes after it is not trained
 
 
 def test_alone_batched_shuffled_and_with_few_rows_give_the_same(model):
@@ -188,14 +169,6 @@ def test_a_prompt_that_cannot_be_answered_is_named(model, prompt):
 def test_settings_that_cannot_be_are_refused(model, wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         sample(model, [[1]], stop_ids=[], **wrong)
-
-
-def test_micro_batches_hold_every_row_once_within_the_budget():
-    rows = [Trajectory([1] * (i % 7 + 1), [2] * (i % 5)) for i in range(23)]
-    batches = micro_batches(rows, 20)
-    assert sorted(i for batch in batches for i in batch) == list(range(23))
-    assert all(len(batch) * max(len(rows[i]) for i in batch) <= 20 for batch in batches)
-    assert micro_batches([Trajectory([1] * 50, [2])], 20) == [[0]]  # one long row still goes
 
 
 def test_command_line_answers_a_question(learned, monkeypatch, capsys):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import run_cli
+from conftest import run_cli, small_model
 from safetensors.torch import load_file
 
 import train
@@ -15,7 +15,7 @@ from coldstart import own_examples
 from data import Problem
 from hub import InputError
 from model import Transformer
-from rollout import Trajectory
+from packing import Trajectory
 from run import Config, Run, parse_config
 from train import advantages_of, problems_of, rl_step, taught, update_policy
 
@@ -142,13 +142,9 @@ def test_only_the_tokens_of_answers_with_an_advantage_move_the_policy(learned, t
     prompt = run.tokenizer.question_prompt("Say 2.")
     answers = [[*run.tokenizer.encode(f"#### {n}"), run.tokenizer.eos_id] for n in (2, 4)]
     rows = [Trajectory(prompt, ids, float(i == 0), 0, logprobs=[0.0] * len(ids)) for i, ids in enumerate(answers)]
-    ids = torch.tensor([prompt + a for a in answers])
-    with torch.no_grad():
-        before = train.logprobs_under(run.model, run, ids, torch.ones(ids.shape))[:, len(prompt) :].sum(dim=1)
-        torch.set_grad_enabled(True)
-        update_policy(run, rows, run.optimizer(1e-3), 1e-3, None)
-        torch.set_grad_enabled(False)
-        after = train.logprobs_under(run.model, run, ids, torch.ones(ids.shape))[:, len(prompt) :].sum(dim=1)
+    before = [sum(logprobs) for logprobs in train.logprobs_of(run.model, run, rows)]
+    update_policy(run, rows, run.optimizer(1e-3), 1e-3, None)
+    after = [sum(logprobs) for logprobs in train.logprobs_of(run.model, run, rows)]
     assert after[0] > before[0] and after[1] < before[1]
 
 
@@ -413,3 +409,14 @@ def test_presets_are_defaults_and_flags_win():
     assert (config.data, config.synthesis, config.lambda_, config.ots, config.k) == ("gsm8k", "full", 0.5, False, 16)
     with pytest.raises(InputError):
         parse_config(["--pre", "gsm8k"])
+
+
+def test_the_kl_term_is_on_sampled_rows_only(learned, tmp_path):
+    """On constructed rows the estimate would not be of the KL: they are no samples of the policy."""
+    start, weights = small_model("qwen3", vocab_size=Transformer.from_pretrained(learned).config.vocab_size), []
+    for kind, kl_coef in (("constructed", 0.0), ("constructed", 0.5), ("sampled", 0.0), ("sampled", 0.5)):
+        run = make_run(learned, tmp_path / f"{kind}{kl_coef}", kl_coef=kl_coef)
+        rows = [Trajectory([1, 2], [3, 4 + i], float(i), 0, kind, logprobs=[0.0, 0.0]) for i in range(2)]
+        update_policy(run, rows, torch.optim.SGD(run.model.parameters(), lr=1.0), 1.0, start)
+        weights.append(run.model.state_dict())
+    assert same(weights[0], weights[1]) and not same(weights[2], weights[3])

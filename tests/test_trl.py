@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from conftest import small_model
+from conftest import answer_logprobs, small_model
 
-from rollout import Trajectory, collate
-from tapo_loss import row_scales, tapo_loss, token_logprobs
+from packing import Trajectory, pack
+from tapo_loss import row_scales, tapo_loss
 
 datasets, trl, transformers = (pytest.importorskip(name) for name in ("datasets", "trl", "transformers"))
 G = torch.Generator().manual_seed(4)
@@ -39,8 +39,8 @@ def test_loss_and_gradient_are_those_of_trl(kind, tmp_path):
         train_dataset=datasets.Dataset.from_list([{"prompt": "t1"}] * 4),
     )  # fmt: skip
 
-    ids, mask = collate(ROWS, torch.device("cpu"))
-    logp, _ = token_logprobs(ours.hidden(ids), ours.head, ids, mask)
+    packed = pack(ROWS, ours.device)
+    mask, (logp, _) = packed.mask, answer_logprobs(ours, packed)
     noise = torch.randn(logp.shape, generator=G) * mask
     old, reference = (logp.detach() + 0.3 * noise, logp.detach() - 0.5 * noise)  # ratios on both sides of the clips
     scale = row_scales(
@@ -52,22 +52,17 @@ def test_loss_and_gradient_are_those_of_trl(kind, tmp_path):
     loss.backward()
     assert 0 < clipped.sum() < mask.sum()
 
-    prompt, answer = max(len(row.prompt_ids) for row in ROWS), max(len(row.token_ids) for row in ROWS)
-    left = [prompt - len(row.prompt_ids) for row in ROWS]  # TRL pads prompts on the left, answers on the right
-    right = [answer - len(row.token_ids) for row in ROWS]
-
-    def answers_of(values):
-        rows = [values[i, len(row.prompt_ids) : len(row)].tolist() for i, row in enumerate(ROWS)]
-        return torch.tensor([row + [0.0] * n for row, n in zip(rows, right, strict=True)])
+    prompt = max(len(row.prompt_ids) for row in ROWS)
+    left = [prompt - len(row.prompt_ids) for row in ROWS]  # TRL pads prompts on the left
 
     inputs = {
         "prompt_ids": torch.tensor([[0] * n + row.prompt_ids for n, row in zip(left, ROWS, strict=True)]),
         "prompt_mask": torch.tensor([[0] * n + [1] * len(row.prompt_ids) for n, row in zip(left, ROWS, strict=True)]),
-        "completion_ids": torch.tensor([row.token_ids + [0] * n for n, row in zip(right, ROWS, strict=True)]),
-        "completion_mask": answers_of(mask).long(),
+        "completion_ids": packed.targets * mask.long(),
+        "completion_mask": mask.long(),
         "advantages": ADVANTAGES,
-        "old_per_token_logps": answers_of(old),
-        "ref_per_token_logps": answers_of(reference),
+        "old_per_token_logps": old,
+        "ref_per_token_logps": reference,
         "num_items_in_batch": mask.sum(),
     }
     trainer.current_gradient_accumulation_steps = 1

@@ -1,0 +1,94 @@
+"""Answers packed behind their prompts, against each of them alone in one plain pass."""
+
+import pytest
+import torch
+from conftest import answer_logprobs, full_logprobs, small_model
+
+from packing import Trajectory, micro_batches, pack
+
+ROWS = [  # two prompts that several answers share, one of a single token, one that begins like another
+    Trajectory([5, 6, 7, 8], [9, 3, 11]),
+    Trajectory([4], [12, 13, 14, 15, 16, 17]),
+    Trajectory([5, 6, 7, 8], [20, 21, 22, 23, 24, 25, 0]),
+    Trajectory([5, 6], [7, 8, 9]),
+    Trajectory([4], [0]),
+    Trajectory([5, 6, 7, 8], [9, 3, 11]),
+]
+
+
+def alone(model, row, temperature=1.0):
+    """Log-probs and entropies of one answer by the plain forward pass over prompt and answer."""
+    ids = torch.tensor([row.prompt_ids + row.token_ids])
+    return [x[0, len(row.prompt_ids) :] for x in full_logprobs(model(ids), ids, temperature)]
+
+
+@pytest.mark.parametrize("temperature", [0.6, 1.0])
+@pytest.mark.parametrize(("family", "checkpointing"), [("llama", False), ("qwen2", False), ("qwen3", True)])
+def test_packed_answers_have_the_logprobs_and_gradients_of_each_alone(family, checkpointing, temperature):
+    """Trap 3: position, padding or batch-mates change the log-probs (TRL #2708)."""
+    weights = [torch.linspace(-1, 1, len(row.token_ids)) for row in ROWS]
+    results, gradients = [], []
+    for together in (False, True):
+        model = small_model(family, scale=4.0)
+        model.checkpointing = checkpointing
+        if together:
+            packed = pack(ROWS, model.device)
+            logp, entropy = answer_logprobs(model, packed, temperature)
+            assert (logp * (1 - packed.mask) == 0).all() and (entropy * (1 - packed.mask) == 0).all()
+            values = [[x[i, : len(row.token_ids)] for x in (logp, entropy)] for i, row in enumerate(ROWS)]
+        else:
+            values = [alone(model, row, temperature) for row in ROWS]
+        sum((logp * weight).sum() for (logp, _), weight in zip(values, weights, strict=True)).backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+        results.append(torch.cat([x.detach() for pair in values for x in pair]))
+    assert torch.allclose(*results, atol=1e-5)
+    assert torch.allclose(*gradients, rtol=1e-4, atol=1e-5) and gradients[0].abs().max() > 0.1
+
+
+def test_each_prompt_goes_through_the_model_once_and_nothing_is_padded():
+    packed = pack(ROWS, torch.device("cpu"))
+    assert packed.ids.tolist() == [[5, 6, 7, 8, 4, 5, 6, *(token for row in ROWS for token in row.token_ids)]]
+    assert packed.ids.shape[1] == 7 + sum(len(row.token_ids) for row in ROWS) == len(packed.unpadded)
+
+
+def test_the_mask_covers_the_stop_id_though_it_equals_the_padding():
+    """Trap 1: pad == EOS masked the EOS, and stopping was never trained (TRL PR #4970)."""
+    packed = pack([Trajectory([1, 2], [7, 0]), Trajectory([1], [5, 6, 7, 0])], torch.device("cpu"))
+    assert packed.mask.tolist() == [[1, 1, 0, 0], [1, 1, 1, 1]]
+    assert packed.targets[0, :2].tolist() == [7, 0] and packed.targets[1].tolist() == [5, 6, 7, 0]
+
+
+def test_gradient_reaches_the_hidden_state_before_the_stop_id_and_none_behind_it(model):
+    packed = pack([Trajectory([1, 2], [7, 0]), Trajectory([1], [5, 6, 7, 0])], model.device)
+    hidden = model.hidden_of(packed).detach().requires_grad_()
+    model.hidden_of = lambda _: hidden
+    answer_logprobs(model, packed)[0].sum().backward()
+    reached = hidden.grad.abs().sum(dim=-1) > 0  # the prompts 1 2 and 1, the answers 7 0 and 5 6 7 0
+    assert reached.tolist() == [False, True, True, True, False, True, True, True, False]
+
+
+def test_an_answer_sees_no_sibling():
+    """In one row with it, a sibling must change nothing, whatever it says."""
+    model, one = small_model(), Trajectory([5, 6, 7], [8, 9, 10])
+    results = []
+    for sibling in ([1], [90, 91, 92, 93, 94]):
+        packed = pack([Trajectory([5, 6, 7], sibling), one, Trajectory([5, 6, 7], sibling)], model.device)
+        results.append(answer_logprobs(model, packed)[0][1, :3])
+    assert torch.allclose(*results, atol=1e-6)
+
+
+def test_micro_batches_hold_every_row_once_within_the_budget():
+    rows = [Trajectory([1] * (i % 7 + 1), [2] * (i % 5 + 1)) for i in range(23)]
+    batches = micro_batches(rows, 20)
+    assert sorted(i for batch in batches for i in batch) == list(range(23))
+    for batch in batches:
+        prompts = {tuple(rows[i].prompt_ids) for i in batch}
+        assert sum(map(len, prompts)) + len(batch) * max(len(rows[i].token_ids) for i in batch) <= 20
+    assert micro_batches([Trajectory([1] * 50, [2])], 20) == [[0]]  # one long row still goes
+
+
+def test_micro_batches_keep_answers_to_one_prompt_together():
+    rows = [Trajectory([i % 3] * 10, [2] * (i + 1)) for i in range(9)]  # 10 for a prompt, and answers of 1 to 9
+    batches = micro_batches(rows, 40)
+    assert [{i % 3 for i in batch} for batch in batches] == [{2}, {1}, {0}]
+    assert [i for batch in batches for i in batch] == [8, 5, 2, 7, 4, 1, 6, 3, 0]  # the longest first
