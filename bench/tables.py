@@ -121,6 +121,13 @@ CLAIMS = {
         dsr_over_err, "DSR - ERR, points", curve="DSR",
     ),
 }  # fmt: skip
+TRIED = {  # what the study itself suggests
+    "all-mixed": Claim("TAPO on every mixed group beats GRPO", "TAPO without DCS", "GRPO"),
+    "batch": Claim("comparing constructions with all of the batch helps", "TAPO, G_ref of the batch", "TAPO"),
+    "sampled": Claim("comparing them with the sampled answers helps", "TAPO, baseline of the sampled", "TAPO"),
+    "masked": Claim("leaving the wrong prefix out of the loss helps", "TAPO, prefix not trained", "TAPO"),
+    "masked-grpo": Claim("without it TAPO beats GRPO", "TAPO, prefix not trained", "GRPO"),
+}
 
 
 def by_method(records: list[Record]) -> dict[str, dict[int, Record]]:
@@ -182,15 +189,15 @@ def method_table(runs: dict[str, dict[int, Record]], columns: dict[str, tuple[Me
     return table(["method", "seeds", "lr", *columns], rows)
 
 
-def claim_table(runs: dict[str, dict[int, Record]], name: str) -> str:
+def claim_table(runs: dict[str, dict[int, Record]], claims: dict[str, Claim], name: str, whose: str) -> str:
     rows = []
-    for key, claim in CLAIMS.items():
+    for key, claim in claims.items():
         values = differences(runs, claim)
         here = shown(values, 1, 1 if "points" in claim.unit else 3)
         what = f"{claim.one} minus {claim.other}"
         figure = f"[{key}]({name}/{key}.svg)"
         rows.append([claim.text, what, claim.unit, str(len(values)), here, verdict(values, claim.sign), figure])
-    return table(["the paper says", "difference", "of", "seeds", "here", "verdict", "figure"], rows)
+    return table([whose, "difference", "of", "seeds", "here", "verdict", "figure"], rows)
 
 
 def rate_table(records: list[Record]) -> str:
@@ -208,7 +215,8 @@ def write_tables(records: list[Record], folder: Path, name: str) -> str:
         "The policies that RL starts from (%, on 128 training questions x 8)": start_table(records),
         "Methods (%, after the last step)": method_table(runs, COLUMNS),
         "What happened in the last ten steps": method_table(runs, MECHANICS),
-        "Claims": claim_table(runs, name),
+        "Claims": claim_table(runs, CLAIMS, name, "the paper says"),
+        "Tried beyond the paper": claim_table(runs, TRIED, name, "to see whether"),
         "Learning rates: pass@1 (%) after half the steps, of one seed that is not used above": rate_table(records),
     }
     head = f"# {name}\n\nWritten by `python bench/study.py --tables` from {name}.jsonl; ± is a 95% interval over seeds."
@@ -235,7 +243,7 @@ def draw_figures(runs: dict[str, dict[int, Record]], folder: Path) -> None:
     from matplotlib import pyplot
 
     folder.mkdir(parents=True, exist_ok=True)
-    for key, claim in CLAIMS.items():
+    for key, claim in (CLAIMS | TRIED).items():
         figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), sharey=True)
         for method in dict.fromkeys((claim.other.replace(", equal tokens", ""), claim.one)):
             curves = [curve_of(r, claim.curve) for r in runs.get(method, {}).values() if "curve" in r]

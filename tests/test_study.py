@@ -10,6 +10,7 @@ from tables import (
     CLAIMS,
     COLUMNS,
     MECHANICS,
+    TRIED,
     by_method,
     claim_table,
     differences,
@@ -65,7 +66,7 @@ def test_a_verdict_needs_an_interval_on_one_side_of_zero(values, sign, expected)
 def test_tables_have_a_row_a_claim_and_a_row_a_method_and_show_what_is_missing():
     start = {"kind": "coldstart", "name": "coldstart", "tokens": 0, "final": record("", 0, 0.3)["final"]}
     runs = by_method([start, *(record(m, s, 0.5 + 0.01 * s) for m in ("GRPO", "TAPO") for s in (0, 1))])
-    rows = claim_table(runs, "study").split("\n")[2:]
+    rows = claim_table(runs, CLAIMS, "study", "the paper says").split("\n")[2:]
     assert len(rows) == len(CLAIMS) and "not confirmed here" in rows[0] and "not measured" in rows[1]
     rows = method_table(runs, COLUMNS).split("\n")[2:]
     assert [row.split(" | ")[0] for row in rows] == ["| GRPO", "| TAPO", "| cold start"] and " 30.0 " in rows[2]
@@ -89,4 +90,4 @@ def test_figures_are_the_same_for_the_same_lines(tmp_path):
     runs = [record(m, s, 0.5 + 0.01 * s) for m in ("GRPO", "TAPO") for s in (0, 1)]
     a, b = ((write_tables(runs, tmp_path, "study"), (tmp_path / "study/dsr.svg").read_text()) for _ in range(2))
     assert a == b
-    assert len(list((tmp_path / "study").glob("*.svg"))) == len(CLAIMS)
+    assert len(list((tmp_path / "study").glob("*.svg"))) == len(CLAIMS) + len(TRIED)
