@@ -36,7 +36,6 @@ from hub import InputError
 from packing import Trajectory, micro_batches, pack
 from problems import Problem, builtin_problems, is_sound, parting, spoil
 from run import Run
-from tapo_loss import token_logprobs
 
 
 def own_examples(run: Run) -> list[Trajectory]:
@@ -184,8 +183,7 @@ def coldstart(run: Run) -> None:
             for rows in micro_batches(batch, c.micro_tokens):
                 packed = pack([batch[i] for i in rows], run.device)
                 with run.autocast():
-                    hidden = run.model.hidden_of(packed)
-                    logp, _ = token_logprobs(hidden, run.model.head, packed.before, packed.targets, packed.mask)
+                    logp, _ = run.model.logprobs(packed)
                 loss = -(logp * packed.mask).sum() / tokens
                 loss.backward()
                 loss_sum += loss.item()

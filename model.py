@@ -5,7 +5,7 @@ positions (RoPE); Qwen2 adds a bias to q, k and v, Qwen3 a norm on every head's 
 names of Hugging Face's tensors.
 
 Sampling (T = 1, no gradient) goes through the same modules: the cache holds keys and values in slots that were
-allocated once, and on a CPU the weights are read from a copy that is packed for it (see packed_weights).
+allocated once, and on a CPU the weights are read from a copy that is packed for it beforehand (see prepacked_weights).
 
 Letters in shapes: B rows, T tokens, C hidden width, H query heads, G key/value heads, D head width,
 S cache slots (S' of them in sight), L layers, V vocabulary.
@@ -26,6 +26,7 @@ from torch.utils.checkpoint import checkpoint
 
 from hub import InputError, ModelConfig, read_tensors, resolve_folder
 from packing import Packed, packed_attention
+from tapo_loss import token_logprobs
 
 
 def rope_frequencies(config: ModelConfig) -> Tensor:
@@ -53,13 +54,13 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def products(x: Tensor, *layers: nn.Linear | nn.Embedding) -> tuple[Tensor, ...]:
-    """x (..., in) times each layer's matrix, plus its bias; in one product of all, within packed_weights."""
+    """x (..., in) times each layer's matrix, plus its bias; in one product of all, within prepacked_weights."""
     biases: list[Any] = [getattr(layer, "bias", None) for layer in layers]
-    packed = getattr(layers[0], "packed", None)
-    if packed is None or torch.is_grad_enabled():
+    prepacked = getattr(layers[0], "prepacked", None)
+    if prepacked is None or torch.is_grad_enabled():
         return tuple(F.linear(x, layer.weight, bias) for layer, bias in zip(layers, biases, strict=True))
     bias = None if biases[0] is None else torch.cat(biases)
-    y = torch.ops.mkldnn._linear_pointwise(x.flatten(0, -2), packed, bias, "none", [], "")
+    y = torch.ops.mkldnn._linear_pointwise(x.flatten(0, -2), prepacked, bias, "none", [], "")
     return y.view(*x.shape[:-1], -1).split([len(layer.weight) for layer in layers], dim=-1)
 
 
@@ -69,7 +70,7 @@ def joined_layers(model: nn.Module) -> list[tuple[nn.Linear | nn.Embedding, ...]
 
 
 @contextmanager
-def packed_weights(model: "Transformer") -> Iterator[None]:
+def prepacked_weights(model: "Transformer") -> Iterator[None]:
     """Within it, a second copy of the matrices, laid out for oneDNN's kernels, serves inference on a CPU.
 
     Products with 1 to 16 rows take 60 to 75% of F.linear's time (bench/README.md). The copy is made here, of the
@@ -82,11 +83,11 @@ def packed_weights(model: "Transformer") -> Iterator[None]:
     try:
         for layers in joined:
             weight = torch.cat([layer.weight.detach() for layer in layers])
-            layers[0].packed = torch.ops.mkldnn._reorder_linear_weight(weight)
+            layers[0].prepacked = torch.ops.mkldnn._reorder_linear_weight(weight)
         yield
     finally:
         for layers in joined:
-            vars(layers[0]).pop("packed", None)
+            vars(layers[0]).pop("prepacked", None)
 
 
 class KVCache:
@@ -133,8 +134,8 @@ class Where(NamedTuple):
     sin: Tensor
     kv: Tensor | None  # (L, 2, rows, G, S, D) the cache, of which the first B rows are used
     slots: Tensor | None  # (B * G * T,) where new keys and values go, in its rows, groups and slots seen as one
-    mask: Tensor | None  # (B, 1, T, S') 0 on the slots to see, else -inf; None: these T tokens alone, causal
-    packed: Packed | None  # these T tokens are a packed row
+    mask: Tensor | None  # (B, 1, T, S') 0 on what is seen, else -inf; None: these T tokens alone, causal
+    packed: Packed | None  # the tokens are a packed row; mask is of its answers, (B, 1, H/G * T, S + T)
 
 
 class Attention(nn.Module):
@@ -164,8 +165,8 @@ class Attention(nn.Module):
             where.kv[layer].view(2, -1, self.width).index_copy_(1, where.slots, new)
             if where.mask is not None:
                 k, v = where.kv[layer, :, :B, :, : where.mask.shape[-1]].to(q.dtype)  # (B, G, S', D)
-        if where.packed is not None:
-            y = packed_attention(q, k, v, where.packed)
+        if where.packed is not None and where.mask is not None:
+            y = packed_attention(q, k, v, where.packed, where.mask)
         elif T == 1:  # the heads that share a key become queries of one head: no key is copied for them
             q = q.view(B, k.shape[1], -1, self.width) * self.width**-0.5  # (B, G, H/G, D)
             scores = q @ k.mT if where.mask is None else (q @ k.mT).add_(where.mask)  # (B, G, H/G, S')
@@ -270,23 +271,29 @@ class Transformer(nn.Module):
             return self.compiled_step(ids, cache.lengths[:, None], cache.kv, cache.kv.shape[4])[: cache.rows]
         return self.trunk(ids, positions + cache.lengths[: cache.rows, None], cache.kv, cache.longest if after else 0)
 
-    def hidden_of(self, packed: Packed) -> Tensor:
-        """Last hidden states (N, C) of a packed row."""
-        return self.trunk(packed.ids, packed.positions, packed=packed)[0]
+    def logprobs(self, packed: Packed, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Log-probs of the tokens of packed answers, and entropies there; two (B, T) in nats."""
+        hidden = self.trunk(packed.ids, packed.positions, packed=packed)[0]  # (M, C)
+        return token_logprobs(hidden, self.head, packed.before, packed.targets, packed.mask, temperature)
 
     def trunk(
         self, ids: Tensor, positions: Tensor, kv: Tensor | None = None, seen: int = 0, packed: Packed | None = None
     ) -> Tensor:
         """All blocks on ids (B, T) at positions (B or 1, T); of the cache kv they see the first `seen` slots."""
         angles = (positions[..., None] * self.inv_freq)[:, None]  # (B or 1, 1, T, D/2)
-        cos, sin, slots, mask = angles.cos(), angles.sin(), None, None
+        cos, sin, slots, mask, unseen = angles.cos(), angles.sin(), None, None, None
         if kv is not None:
             groups, size = kv.shape[3:5]
             first = torch.arange(len(ids) * groups, device=ids.device).view(-1, groups, 1) * size  # (B, G, 1)
             slots = (first + positions[:, None]).flatten()
         if kv is not None and seen:
-            later = torch.arange(seen, device=ids.device) > positions[..., None]  # (B, T, S')
-            mask = torch.zeros(later.shape, device=ids.device, dtype=kv.dtype).masked_fill_(later, -torch.inf)[:, None]
+            unseen = torch.arange(seen, device=ids.device) > positions[..., None]  # (B, T, S')
+        if packed is not None:
+            unseen = ~packed.seen.repeat(1, self.config.num_attention_heads // self.config.num_key_value_heads, 1)
+        if unseen is not None:  # in the type that attention computes in
+            kind, mask = ids.device.type, torch.zeros(unseen.shape, device=ids.device)
+            mask = mask.masked_fill_(unseen, -torch.inf)[:, None]
+            mask = mask.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else mask
         where = Where(torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1), kv, slots, mask, packed)
         x = self.model.embed_tokens(ids)  # (B, T, C)
         for layer, block in enumerate(self.model.layers):

@@ -4,7 +4,8 @@ A batch of answers holds each question's prompt many times, and padding wherever
 one row without either: all that works token by token (projections, norms, the feed-forward part) sees the row, and
 attention alone takes it apart again.
 
-Letters in shapes: N tokens of the row; P prompts of at most S tokens; B answers of at most T tokens.
+Letters in shapes: M tokens of the row; P prompts of at most S tokens; B answers of at most T tokens; H query heads,
+G key/value heads, D head width.
 """
 
 from dataclasses import dataclass
@@ -33,38 +34,42 @@ class Trajectory:
         return len(self.prompt_ids) + len(self.token_ids)
 
 
+ATTENDED = 4  # places that attention may work on, padding and copies of prompts included, for each token of the budget
+
+
 def micro_batches(rows: list[Trajectory], budget: int) -> list[list[int]]:
-    """Indices of rows in batches of at most `budget` tokens: a prompt counts once, an answer as the longest one of its
-    batch. Answers to one prompt stay together, the longest go first."""
+    """Indices of rows in batches whose packed row has at most `budget` tokens, and its attention at most ATTENDED times
+    as many places. Answers to one prompt follow each other, the longest first."""
     first: dict[tuple[int, ...], int] = {}
     owner = [first.setdefault(tuple(row.prompt_ids), i) for i, row in enumerate(rows)]  # the first row of its prompt
-    size = [0] * len(rows)
+    longest = [0] * len(rows)
     for row, o in zip(rows, owner, strict=True):
-        size[o] = max(size[o], len(row))
+        longest[o] = max(longest[o], len(row))
+
+    def fits(batch: list[int]) -> bool:
+        prompts = [len(rows[o].prompt_ids) for o in {owner[i] for i in batch}]
+        answers = [len(rows[i].token_ids) for i in batch]
+        attended = len(prompts) * max(prompts) + len(answers) * (max(prompts) + max(answers))
+        return sum(prompts) + sum(answers) <= budget and attended <= ATTENDED * budget
+
     batches: list[list[int]] = []
-    prompts = longest = 0
-    for i in sorted(range(len(rows)), key=lambda i: (-size[owner[i]], owner[i], -len(rows[i]))):
-        prompt, answer = len(rows[i].prompt_ids), len(rows[i].token_ids)
-        if batches and owner[batches[-1][-1]] != owner[i]:
-            prompts += prompt
-        if not batches or prompts + (len(batches[-1]) + 1) * max(longest, answer) > budget:
+    for i in sorted(range(len(rows)), key=lambda i: (-longest[owner[i]], owner[i], -len(rows[i]))):
+        if not batches or not fits([*batches[-1], i]):
             batches.append([])
-            prompts, longest = prompt, 0
         batches[-1].append(i)
-        longest = max(longest, answer)
     return batches
 
 
 class Packed(NamedTuple):
     """Answers behind their prompts as one row of tokens, each different prompt once, and how to take it apart."""
 
-    ids: Tensor  # (1, N) the prompts, then the answers
-    positions: Tensor  # (1, N) of each token in its own text
+    ids: Tensor  # (1, M) the prompts, then the answers
+    positions: Tensor  # (1, M) of each token in its own text
     prompts: Tensor  # (P, S) where in the row each prompt's tokens stand; 0 behind its end
-    answers: Tensor  # (B, T) where each answer's tokens stand
+    answers: Tensor  # (B, T) where each answer's tokens stand; 0 behind its end
     context: Tensor  # (B, S + T) where what it can see stands: its prompt, then itself
-    seen: Tensor  # (B, 1, T, S + T) bool, what each of its tokens does see
-    unpadded: Tensor  # (N,) where the row's tokens stand in prompts and answers, flattened one after the other
+    seen: Tensor  # (B, T, S + T) bool, what each of its tokens does see
+    unpadded: Tensor  # (M,) where the row's tokens stand in prompts and answers, flattened one after the other
     before: Tensor  # (B, T) where the token stands that predicts an answer's token
     mask: Tensor  # (B, T) 1 on the answers' tokens, their stop ids included
 
@@ -75,23 +80,25 @@ class Packed(NamedTuple):
 
 
 def pack(rows: list[Trajectory], device: torch.device) -> Packed:
-    """The rows in one; a prompt that several of them share is in it once.
+    """The rows in one; a prompt that several of them share is in it once. Neither prompts nor answers may be empty.
 
     The mask is made from lengths: a pad id that equals the stop id hides nothing (nanochat #810). That a token is
-    predicted where the one before it stands (`before`) is said here and nowhere else.
+    predicted where the one before it stands (`before`) is said here and nowhere else in the product.
     """
     index: dict[tuple[int, ...], int] = {}  # each different prompt, numbered
     owner = [index.setdefault(tuple(row.prompt_ids), len(index)) for row in rows]
     texts, P = [*index, *(row.token_ids for row in rows)], len(index)
     lengths = torch.tensor([len(text) for text in texts])  # (P + B,)
+    if not rows or not lengths.all():
+        raise ValueError("pack: expected rows with at least one token in each prompt and answer")
     starts = lengths.cumsum(dim=0) - lengths  # of each text in the row
 
-    def places(texts: slice) -> tuple[Tensor, Tensor]:  # where their tokens stand, and where there is one
-        steps = torch.arange(int(lengths[texts].max()))
-        there = steps < lengths[texts, None]
-        return torch.where(there, starts[texts, None] + steps, 0), there
+    def places(part: slice) -> tuple[Tensor, Tensor]:  # where the tokens of some texts stand, and which there are
+        steps = torch.arange(int(lengths[part].max()))
+        there = steps < lengths[part, None]
+        return torch.where(there, starts[part, None] + steps, 0), there
 
-    (prompts, of_prompt), (answers, of_answer) = places(slice(P)), places(slice(P, None))  # (P, S), (B, T)
+    (prompts, in_prompt), (answers, in_answer) = places(slice(P)), places(slice(P, None))  # (P, S), (B, T)
     T, after = answers.shape[1], lengths[owner]  # (B,) an answer's positions go on after its prompt's
     shift = torch.cat((torch.zeros_like(starts[:P]), after)) - starts
     last = (starts[owner] + after - 1)[:, None]  # (B, 1) the last token of each one's prompt
@@ -102,27 +109,33 @@ def pack(rows: list[Trajectory], device: torch.device) -> Packed:
         prompts=prompts,
         answers=answers,
         context=torch.cat((prompts[owner], answers), dim=1),
-        seen=torch.cat((of_prompt[owner][:, None].expand(-1, T, -1), own), dim=-1)[:, None],
-        unpadded=torch.cat((of_prompt.flatten(), of_answer.flatten())).nonzero()[:, 0],
+        seen=torch.cat((in_prompt[owner][:, None].expand(-1, T, -1), own), dim=-1),
+        unpadded=torch.cat((in_prompt.flatten(), in_answer.flatten())).nonzero()[:, 0],
         before=torch.cat((last, answers[:, :-1]), dim=1),
-        mask=of_answer.float(),
+        mask=in_answer.float(),
     )
     return Packed(*(x.to(device) for x in packed))
 
 
-def packed_attention(q: Tensor, k: Tensor, v: Tensor, packed: Packed) -> Tensor:
-    """(1, heads, N, D) each -> (1, N, H * D): prompts attend to themselves, answers to their prompt and themselves."""
-    width = q.shape[-1]
-    q, k, v = (x[0].transpose(0, 1).flatten(1) for x in (q, k, v))  # (N, heads * D)
+def packed_attention(q: Tensor, k: Tensor, v: Tensor, packed: Packed, mask: Tensor) -> Tensor:
+    """(1, heads, M, D) each -> (1, M, H * D): prompts attend to themselves, answers to their prompt and themselves.
 
-    def rows(x: Tensor, places: Tensor) -> Tensor:  # an embedding, since its gradient adds up where a place recurs
+    mask: (B, 1, H/G * T, S + T) 0 on what is seen, else -inf: the H/G heads that share a key become queries of one
+    head, since a GPU's kernels take a mask or such heads, but not both.
+    """
+    width, groups = k.shape[-1], k.shape[1]
+    q, k, v = (x[0].transpose(0, 1).flatten(1) for x in (q, k, v))  # (M, heads * D)
+
+    def gather(x: Tensor, places: Tensor) -> Tensor:  # embedding: indexing would do, with a slow backward pass on a CPU
         return F.embedding(places, x).unflatten(-1, (-1, width)).transpose(1, 2)  # (rows, heads, tokens, D)
 
     first = F.scaled_dot_product_attention(
-        rows(q, packed.prompts), rows(k, packed.prompts), rows(v, packed.prompts), is_causal=True, enable_gqa=True
-    )
+        gather(q, packed.prompts), gather(k, packed.prompts), gather(v, packed.prompts), is_causal=True, enable_gqa=True
+    )  # (P, H, S, D)
+    queries = gather(q, packed.answers).unflatten(1, (groups, -1))  # (B, G, H/G, T, D)
     then = F.scaled_dot_product_attention(
-        rows(q, packed.answers), rows(k, packed.context), rows(v, packed.context), packed.seen, enable_gqa=True
-    )
-    both = torch.cat([y.transpose(1, 2).flatten(0, 1).flatten(1) for y in (first, then)])  # (P * S + B * T, H * D)
-    return F.embedding(packed.unpadded, both)[None]
+        queries.flatten(2, 3), gather(k, packed.context), gather(v, packed.context), mask
+    )  # (B, G, H/G * T, D)
+    then = then.view_as(queries).flatten(1, 2)  # (B, H, T, D)
+    y = torch.cat([y.transpose(1, 2).flatten(0, 1).flatten(1) for y in (first, then)])  # (P * S + B * T, H * D)
+    return F.embedding(packed.unpadded, y)[None]

@@ -11,6 +11,7 @@ import torch
 
 from augment import synthesis_prompt
 from hub import ModelConfig
+from packing import ATTENDED
 from rollout import PREFILL_TOKENS
 from run import Run
 from tapo_loss import CHUNK
@@ -48,8 +49,9 @@ def memory_plan(
     parameters = matrices + (0 if m.tie_word_embeddings else V * C)
     cached = 2 * L * kv * size  # of one token
     block = 4 * C + 2 * q + 4 * kv + 4 * inner  # numbers that one block makes of a token
-    kept = block + 2 * C + 2 * q  # what autograd keeps of them; keys and values were copied for their query heads
-    copies = {"bfloat16 weights": 2 * parameters} if cuda else {"packed weights": 4 * matrices}
+    kept = block + 2 * C + 2 * q  # what autograd keeps of them,
+    kept += 2 * kv * ATTENDED  # and the keys and values that attention gathers for each answer
+    copies = {"bfloat16 weights": 2 * parameters} if cuda else {"prepacked weights": 4 * matrices}
 
     def sampling(call: Call) -> dict[str, float]:
         rows = min(max_rows, call.prompts * call.n)

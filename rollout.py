@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from hub import InputError
-from model import KVCache, Transformer, packed_weights
+from model import KVCache, Transformer, prepacked_weights
 
 PREFILL_TOKENS = 16384  # tokens, padding included, that go through the model at once
 
@@ -125,7 +125,7 @@ def sample(
         tokens[answer, at], logprobs[answer, at], stopped[answer] = token, logprob, torch.isin(token, stops)
         lengths[answer] += 1
 
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"), packed_weights(model):
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"), prepacked_weights(model):
         dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
         slots = int((sizes + room).max())
         if model.compiled_step:  # each new shape is compiled again: all rows, and slots rounded up

@@ -87,7 +87,7 @@ class Config:
     lr: float = setting(2e-4, "RL learning rate")
     warmup: int = setting(5, "RL steps of linear warm-up")
     grad_clip: float = setting(1.0, "largest gradient norm")
-    micro_tokens: int = setting(1024, "tokens of a micro-batch; lower it when memory is short")
+    micro_tokens: int = setting(1024, "tokens of a micro-batch, a prompt counted once; lower it when memory is short")
     checkpointing: bool = setting(False, "of activations in the update: less memory, a third more time")
     # cold start
     coldstart_updates: int = setting(2000, "supervised updates")

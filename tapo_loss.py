@@ -13,7 +13,7 @@ Departures and inferences, each also where it is made:
 - L_GRPO and L_ref are each normalised over their own rows [inferred], so lambda weighs one mean against
   another. The KL term is on sampled rows only: on constructed ones the estimate would not be of the KL.
 
-Letters in shapes: N trajectories of a batch, B rows of a micro-batch, T tokens, V vocabulary.
+Letters in shapes: N trajectories of a batch, B rows of a micro-batch, T tokens, M tokens of a packed row, V vocabulary.
 """
 
 from collections.abc import Iterator
@@ -91,7 +91,7 @@ def token_logprobs(
 ) -> tuple[Tensor, Tensor]:
     """Log-prob of each answer token given those before it, and the entropy of its distribution.
 
-    hidden: (N, C) last hidden states; head: (V, C), logits = hidden head^T / temperature; before: (B, T) which hidden
+    hidden: (M, C) last hidden states; head: (V, C), logits = hidden head^T / temperature; before: (B, T) which hidden
     state predicts a token; targets: (B, T) the tokens; mask: (B, T), 1 on those that count. Returns two (B, T) in
     nats, 0 outside the mask. The entropy carries no gradient.
     """

@@ -33,10 +33,10 @@ from data import Problem, run_main
 from eval import format_table
 from hub import InputError
 from model import Transformer
-from packing import Packed, Trajectory, micro_batches, pack
+from packing import Trajectory, micro_batches, pack
 from plan import device_memory, format_plan, plan_of
 from run import Config, Run, parse_config
-from tapo_loss import decoupled_groups, group_advantages, k3_kl, ots_weights, row_scales, tapo_loss, token_logprobs
+from tapo_loss import decoupled_groups, group_advantages, k3_kl, ots_weights, row_scales, tapo_loss
 
 
 def problems_of(run: Run, step: int) -> list[Problem]:
@@ -124,12 +124,10 @@ def update_policy(
     metrics: dict[str, Any] = {"trained_rows": len(rows), "loss": None, "grad_norm": None}
     old: list[Tensor] = []  # pi_old's log-probs of each micro-batch
     means: dict[str, Tensor] = defaultdict(lambda: torch.zeros(2, device=run.device))  # name -> (sum, count)
-    batches = [  # of one kind each, sampled ones first, so that the gradient of each kind can be told
-        (kind, [places[i] for i in batch])
-        for kind in (False, True)
-        for places in [(constructed == kind).nonzero()[:, 0].tolist()]
-        for batch in micro_batches([rows[i] for i in places], c.micro_tokens)
-    ]
+    batches: list[tuple[bool, list[int]]] = []  # of one kind each, so that the gradient of each kind can be told
+    for kind in (False, True):
+        of_kind = (constructed == kind).nonzero()[:, 0].tolist()
+        batches += [(kind, [of_kind[i] for i in b]) for b in micro_batches([rows[i] for i in of_kind], c.micro_tokens)]
     for update in range(c.updates if rows else 0):
         loss_sum = torch.zeros((), device=run.device)
         from_sampled: list[Tensor] = []
@@ -138,9 +136,10 @@ def update_policy(
             packed = pack(batch, run.device)
             mask, scale = packed.mask, scales[indices].to(run.device)  # (B, T), (B,)
             advantage = advantages[indices, None].to(run.device)  # (B, 1)
-            if is_ref and b and c.split_gradients and not from_sampled:
+            if b and is_ref and not batches[b - 1][0] and c.split_gradients:  # all sampled ones are done
                 from_sampled = [p.grad.clone() for p in run.model.parameters() if p.grad is not None]
-            logp, entropy = score(run.model, run, packed)  # (B, T)
+            with run.autocast():
+                logp, entropy = run.model.logprobs(packed, c.temperature)  # (B, T)
             ots = ots_weights(logp, entropy)
             weight = ots if is_ref and c.ots and c.algo == "tapo" else torch.ones_like(ots)
             if is_ref and not c.train_prefix:
@@ -149,11 +148,11 @@ def update_policy(
                 old.append(logp.detach())
                 measure(means, batch, logp.detach(), ots, mask)
             if c.algo == "opsd":  # its expected gradient is that of each token's KL(policy || teacher)
-                advantage = padded([row.teacher_logprobs for row in batch], mask) - old[b]  # (B, T)
+                advantage = padded([row.teacher_logprobs or [] for row in batch], mask) - old[b]  # (B, T)
             ref_logp = None
             if c.kl_coef and start and not is_ref:
-                with torch.no_grad():
-                    ref_logp = score(start, run, packed)[0]
+                with torch.no_grad(), run.autocast():
+                    ref_logp, _ = start.logprobs(packed, c.temperature)
             loss, clipped = tapo_loss(
                 logp, old[b], advantage, mask, weight, scale, c.clip_low, c.clip_high, c.kl_coef, ref_logp
             )
@@ -177,18 +176,18 @@ def places_of(batch: list[Trajectory], mask: Tensor) -> Tensor:
     return torch.arange(mask.shape[1], device=mask.device) - turn
 
 
-def padded(values: list[list[float] | None], mask: Tensor) -> Tensor:
+def padded(values: list[list[float]], mask: Tensor) -> Tensor:
     """Numbers of each answer's tokens as (B, T), 0 behind them."""
     return pad_sequence([torch.tensor(numbers) for numbers in values], batch_first=True).to(mask.device)
 
 
 def measure(means: dict[str, Tensor], batch: list[Trajectory], logp: Tensor, ots: Tensor, mask: Tensor) -> None:
-    """Add the token sums of a micro-batch; logp, ots, mask (B, T). Of sampled answers: |trainer's - sampler's log-prob|
-    in nats. Of constructed ones: OTS weights, in all and by part: the wrong prefix, and of those that turn after it the
-    diagnosis, whose first token is the turn, and the correction."""
+    """Add the token sums of a micro-batch, all of one kind; logp, ots, mask (B, T). Sampled answers: |trainer's -
+    sampler's log-prob| in nats. Constructed ones: OTS weights, in all and by part: the wrong prefix, and of those that
+    turn after it the diagnosis, whose first token is the turn, and the correction."""
     if batch[0].kind == "sampled":
         parts = {"mismatch": mask}
-        values = (logp - padded([row.logprobs for row in batch], mask)).abs()
+        values = (logp - padded([row.logprobs or [] for row in batch], mask)).abs()
     else:
         place, values = places_of(batch, mask), ots
         end = torch.tensor([[row.diagnosis] for row in batch], device=mask.device)  # (B, 1)
@@ -214,19 +213,13 @@ def gradient_metrics(model: Transformer, from_sampled: list[Tensor]) -> dict[str
     return {"grad_norm_sampled": norms[0], "grad_norm_ref": norms[1], "grad_cosine": cosine}
 
 
-def score(model: Transformer, run: Run, packed: Packed) -> tuple[Tensor, Tensor]:
-    """Log-probs of the answers' tokens under the model, and entropies there; two (B, T), in nats."""
-    with run.autocast():
-        hidden = model.hidden_of(packed)  # (N, C)
-        return token_logprobs(hidden, model.head, packed.before, packed.targets, packed.mask, run.config.temperature)
-
-
 @torch.no_grad()
 def logprobs_of(model: Transformer, run: Run, rows: list[Trajectory]) -> list[list[float]]:
     """The model's log-probs of each row's answer tokens, in nats."""
     scored: list[list[float]] = [[] for _ in rows]
     for indices in micro_batches(rows, run.config.micro_tokens):
-        logp, _ = score(model, run, pack([rows[i] for i in indices], run.device))
+        with run.autocast():
+            logp, _ = model.logprobs(pack([rows[i] for i in indices], run.device), run.config.temperature)
         for i, numbers in zip(indices, logp.tolist(), strict=True):
             scored[i] = numbers[: len(rows[i].token_ids)]
     return scored

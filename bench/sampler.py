@@ -8,7 +8,7 @@ answer lengths of the first GSM8K training problems (tokens of SmolLM2's tokeniz
 included); where there are more answers than rows, transformers goes batch by batch, ours refills its rows.
 transformers has its better cache, dynamic or static, chosen by a first run. ours, other: useful tokens a second.
 
-limit: the share of our time that its matrix products alone take (the same packed weights, the same numbers of rows);
+limit: the share of our time that its matrix products alone take (the same prepacked weights, the same numbers of rows);
 sampled: our speed at temperature 1 in place of greedy, as in training. "products alone" compares these products with
 F.linear's, in decode steps a second.
 """
@@ -25,7 +25,7 @@ import torch
 import transformers
 
 import rollout
-from model import Transformer, joined_layers, packed_weights, products
+from model import Transformer, joined_layers, prepacked_weights, products
 from rollout import sample
 
 # of problems 1 to 64 of GSM8K's training split: question with template, worked solution with its end mark
@@ -98,23 +98,23 @@ def limit(model: Transformer, prompts: list[list[int]], lengths: list[int], rows
             count = heads if len(group[0].weight) == model.config.vocab_size else tokens
             products(torch.ones(count, group[0].weight.shape[1]), *group)
 
-    with packed_weights(model):
+    with prepacked_weights(model):
         once(sum(map(len, prompts)), len(prompts))
         for _ in range(round((sum(lengths) - len(lengths)) / rows)):
             once(rows, rows)
 
 
 def measure_products(model: Transformer, rows: int, rounds: int) -> dict[str, Any]:
-    """All matrix products of one decode step, from packed weights beside F.linear; steps a second."""
+    """All matrix products of one decode step, from prepacked weights beside F.linear; steps a second."""
     layers = joined_layers(model)
     inputs = {len(group[0].weight[0]): torch.ones(rows, len(group[0].weight[0])) for group in layers}
 
     def step(plain: bool) -> None:
-        with torch.set_grad_enabled(plain):  # with gradients, products() leaves the packed weights alone
+        with torch.set_grad_enabled(plain):  # with gradients, products() leaves the prepacked weights alone
             for group in layers:
                 products(inputs[len(group[0].weight[0])], *group)
 
-    with packed_weights(model):
+    with prepacked_weights(model):
         seconds = common.medians({"ours": partial(step, False), "other": partial(step, True)}, 4 * rounds)
     name = f"products alone, {rows} rows"
     ratio = seconds["other"] / seconds["ours"]

@@ -14,7 +14,7 @@ from augment import TAGS, format_reply, synthesis_prompt
 from data import PLAIN, Tokenizer
 from hub import ModelConfig
 from model import Transformer
-from packing import Packed, Trajectory, pack
+from packing import Trajectory, pack
 from tapo_loss import token_logprobs
 
 SHARED = Path(__file__).parents[2] / "shared"  # development data beside the checkout; not part of the project
@@ -75,12 +75,6 @@ def full_logprobs(logits: torch.Tensor, ids: torch.Tensor, temperature: float = 
     return F.pad(taken, (1, 0)), F.pad(entropy, (1, 0))
 
 
-def answer_logprobs(model: Transformer, packed: Packed, temperature: float = 1.0):
-    """Log-probs and entropies (B, T) of packed answers under the model."""
-    hidden = model.hidden_of(packed)
-    return token_logprobs(hidden, model.head, packed.before, packed.targets, packed.mask, temperature)
-
-
 def next_token_logprobs(hidden: torch.Tensor, head: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor, *rest):
     """token_logprobs of rows that are not packed: hidden states (B, T, C) of ids (B, T). Entry t is token t's; nothing
     predicts the first one."""
@@ -119,7 +113,7 @@ def learned(tmp_path_factory) -> Path:
         texts = [example() for _ in range(16)]
         rows = [Trajectory(tokenizer.prompt(a), [*tokenizer.encode(b), tokenizer.eos_id]) for a, b in texts]
         packed = pack(rows, model.device)
-        logp, _ = answer_logprobs(model, packed)
+        logp, _ = model.logprobs(packed)
         (-(logp * packed.mask).sum() / packed.mask.sum()).backward()
         optimizer.step()
         optimizer.zero_grad()

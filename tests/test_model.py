@@ -6,11 +6,11 @@ import shutil
 import pytest
 import torch
 import transformers
-from conftest import answer_logprobs, small_config, small_model
+from conftest import small_config, small_model
 from safetensors.torch import load_file, save_file
 
 from hub import InputError, ModelConfig
-from model import KVCache, Transformer, joined_layers, packed_weights
+from model import KVCache, Transformer, joined_layers, prepacked_weights
 from packing import Trajectory, pack
 from rollout import sample
 
@@ -207,31 +207,31 @@ def test_a_model_from_a_config_alone_starts_close_to_uniform():
 
 @torch.no_grad()
 @pytest.mark.parametrize(("family", "tied"), [("llama", True), ("qwen2", False), ("qwen3", True)])
-def test_packed_weights_give_the_same_logits_and_leave_nothing_behind(family, tied):
+def test_prepacked_weights_give_the_same_logits_and_leave_nothing_behind(family, tied):
     model, names = small_model(family, tied), set(small_model(family, tied).state_dict())
     plain = model(IDS)
-    with packed_weights(model):
+    with prepacked_weights(model):
         packed = joined_layers(model)
-        assert len(packed) == 2 * 4 + 1 and all(hasattr(layers[0], "packed") for layers in packed)
+        assert len(packed) == 2 * 4 + 1 and all(hasattr(layers[0], "prepacked") for layers in packed)
         assert torch.allclose(model(IDS), plain, atol=1e-5)
         assert set(model.state_dict()) == names
         model.model.layers[0].mlp.up_proj.weight.mul_(2)
         assert torch.allclose(model(IDS), plain, atol=1e-5)  # a copy: it knows nothing of new weights,
     assert not torch.allclose(model(IDS), plain, atol=1e-2)  # so it ends here
-    assert not any(hasattr(layers[0], "packed") for layers in packed)
+    assert not any(hasattr(layers[0], "prepacked") for layers in packed)
 
 
-def test_packed_weights_end_whatever_happens_and_never_hide_a_gradient(monkeypatch):
+def test_prepacked_weights_end_whatever_happens_and_never_hide_a_gradient(monkeypatch):
     model = small_model()
-    with packed_weights(model):
+    with prepacked_weights(model):
         sample(model, [[5, 6]], 1, stop_ids=[], max_new_tokens=2)  # packs for itself, and ends it
         model(IDS).sum().backward()
     assert all(p.grad is not None for p in model.parameters())
     calls, cat = [], torch.cat
     monkeypatch.setattr(torch, "cat", lambda *a, **k: calls.append(1) or (1 / (len(calls) < 4) and cat(*a, **k)))
-    with pytest.raises(ZeroDivisionError), packed_weights(model):
+    with pytest.raises(ZeroDivisionError), prepacked_weights(model):
         pass
-    assert not any(hasattr(module, "packed") for module in model.modules())
+    assert not any(hasattr(module, "prepacked") for module in model.modules())
 
 
 def test_a_layer_that_was_replaced_is_used():
@@ -268,6 +268,6 @@ def test_compiled_blocks_give_the_same_tokens_and_gradient():
     for m in (model, compiled):
         for rows in (a, a[:4], a[4:]):  # of one prompt and of several
             packed = pack([Trajectory(r.prompt_ids, r.token_ids) for r in rows], m.device)
-            answer_logprobs(m, packed)[0].sum().backward()
+            m.logprobs(packed)[0].sum().backward()
     for x, y in zip(model.parameters(), compiled.parameters(), strict=True):
         assert torch.allclose(x.grad, y.grad, rtol=1e-4, atol=1e-4)

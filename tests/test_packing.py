@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from conftest import answer_logprobs, full_logprobs, small_model
+from conftest import full_logprobs, small_model
 
-from packing import Trajectory, micro_batches, pack
+from packing import ATTENDED, Trajectory, micro_batches, pack
 
 ROWS = [  # two prompts that several answers share, one of a single token, one that begins like another
     Trajectory([5, 6, 7, 8], [9, 3, 11]),
@@ -33,7 +33,7 @@ def test_packed_answers_have_the_logprobs_and_gradients_of_each_alone(family, ch
         model.checkpointing = checkpointing
         if together:
             packed = pack(ROWS, model.device)
-            logp, entropy = answer_logprobs(model, packed, temperature)
+            logp, entropy = model.logprobs(packed, temperature)
             assert (logp * (1 - packed.mask) == 0).all() and (entropy * (1 - packed.mask) == 0).all()
             values = [[x[i, : len(row.token_ids)] for x in (logp, entropy)] for i, row in enumerate(ROWS)]
         else:
@@ -60,10 +60,10 @@ def test_the_mask_covers_the_stop_id_though_it_equals_the_padding():
 
 def test_gradient_reaches_the_hidden_state_before_the_stop_id_and_none_behind_it(model):
     packed = pack([Trajectory([1, 2], [7, 0]), Trajectory([1], [5, 6, 7, 0])], model.device)
-    hidden = model.hidden_of(packed).detach().requires_grad_()
-    model.hidden_of = lambda _: hidden
-    answer_logprobs(model, packed)[0].sum().backward()
-    reached = hidden.grad.abs().sum(dim=-1) > 0  # the prompts 1 2 and 1, the answers 7 0 and 5 6 7 0
+    hidden = model.trunk(packed.ids, packed.positions, packed=packed).detach().requires_grad_()
+    model.trunk = lambda *_, **__: hidden
+    model.logprobs(packed)[0].sum().backward()
+    reached = hidden.grad[0].abs().sum(dim=-1) > 0  # the prompts 1 2 and 1, the answers 7 0 and 5 6 7 0
     assert reached.tolist() == [False, True, True, True, False, True, True, True, False]
 
 
@@ -73,18 +73,45 @@ def test_an_answer_sees_no_sibling():
     results = []
     for sibling in ([1], [90, 91, 92, 93, 94]):
         packed = pack([Trajectory([5, 6, 7], sibling), one, Trajectory([5, 6, 7], sibling)], model.device)
-        results.append(answer_logprobs(model, packed)[0][1, :3])
+        results.append(model.logprobs(packed)[0][1, :3])
     assert torch.allclose(*results, atol=1e-6)
+
+
+def test_under_autocast_the_same_answers_are_scored():
+    """On a GPU the row is computed in bfloat16, and the mask must be of that type."""
+    model, packed = small_model(scale=4.0), pack(ROWS, torch.device("cpu"))
+    with torch.autocast("cpu", torch.bfloat16):
+        logp, _ = model.logprobs(packed)
+    assert torch.allclose(logp, model.logprobs(packed)[0], atol=0.2) and logp.dtype == torch.float32
+
+
+@pytest.mark.parametrize("rows", [[], [Trajectory([], [1])], [Trajectory([1], []), Trajectory([1], [2])]])
+def test_a_row_without_a_prompt_or_an_answer_is_refused(rows):
+    with pytest.raises(ValueError, match="at least one token"):
+        pack(rows, torch.device("cpu"))
 
 
 def test_micro_batches_hold_every_row_once_within_the_budget():
     rows = [Trajectory([1] * (i % 7 + 1), [2] * (i % 5 + 1)) for i in range(23)]
     batches = micro_batches(rows, 20)
     assert sorted(i for batch in batches for i in batch) == list(range(23))
-    for batch in batches:
-        prompts = {tuple(rows[i].prompt_ids) for i in batch}
-        assert sum(map(len, prompts)) + len(batch) * max(len(rows[i].token_ids) for i in batch) <= 20
+    sizes = [pack([rows[i] for i in batch], torch.device("cpu")).ids.shape[1] for batch in batches]
+    assert max(sizes) <= 20 and sum(sizes) > 12 * len(batches)
     assert micro_batches([Trajectory([1] * 50, [2])], 20) == [[0]]  # one long row still goes
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [Trajectory([1] * 90, [i + 1]) for i in range(40)],  # a long prompt with short answers
+        [Trajectory([1] * (80 if i == 7 else 2) + [i], [2]) for i in range(40)],  # or among short ones
+        [Trajectory([1], [i + 1] * (90 if i == 7 else 1)) for i in range(40)],  # a long answer among short ones
+    ],
+)
+def test_what_attention_works_on_stays_near_the_budget(rows):
+    for batch in micro_batches(rows, 100):
+        packed = pack([rows[i] for i in batch], torch.device("cpu"))
+        assert packed.prompts.numel() + packed.context.numel() <= ATTENDED * 100
 
 
 def test_micro_batches_keep_answers_to_one_prompt_together():

@@ -18,7 +18,7 @@ def test_what_is_kept_and_the_cache_are_counted_to_the_byte():
     matrices = 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48) + 97 * 32
     assert plan.kept == {"weights": 4 * (matrices + 97 * 32), "AdamW": 8 * (matrices + 97 * 32),
                          "starting policy": 4 * (matrices + 97 * 32)}  # fmt: skip
-    assert plan.sampling["packed weights"] == 4 * matrices
+    assert plan.sampling["prepacked weights"] == 4 * matrices
     assert plan.sampling["KV cache"] == 8 * 16 * 2 * 2 * 16 * 4  # rows, slots, layers, k and v, width, bytes
     assert plan.update["chunk of logits"] == 3 * 4 * 64 * 97
     assert plan.peak == sum(plan.kept.values()) + max(sum(plan.sampling.values()), sum(plan.update.values()))
@@ -29,7 +29,7 @@ def test_checkpointing_a_gpu_and_a_tied_head_change_what_they_should():
     plain, kept = (memory_plan(config, CALLS, device="cpu", **{**SIZES, "checkpointing": c}) for c in (False, True))
     assert kept.update["activations"] < plain.update["activations"]
     cuda = memory_plan(config, CALLS, device="cuda", **SIZES)
-    assert cuda.sampling["KV cache"] == plain.sampling["KV cache"] / 2 and "packed weights" not in cuda.sampling
+    assert cuda.sampling["KV cache"] == plain.sampling["KV cache"] / 2 and "prepacked weights" not in cuda.sampling
     assert plain.update["gradient of the head"] == 2 * 97 * 32 * 4  # the head's, and the embedding's
 
 

@@ -230,6 +230,14 @@ def test_the_gradients_of_both_kinds_add_up(learned, tmp_path):
     assert m["grad_norm"] ** 2 == pytest.approx(a * a + b * b + 2 * a * b * m["grad_cosine"], rel=1e-3)
 
 
+def test_without_sampled_rows_no_gradient_is_called_theirs(learned, tmp_path):
+    """SFT trains on constructions alone, in several micro-batches."""
+    run = make_run(learned, tmp_path, algo="sft", micro_tokens=4)
+    rows = [Trajectory([1, 2], [3, 4 + i], 1.0, 0, "constructed") for i in range(4)]
+    metrics = update_policy(run, rows, run.optimizer(1e-3), 1e-3, None)
+    assert metrics["grad_norm"] > 0 and "grad_norm_sampled" not in metrics
+
+
 @pytest.mark.parametrize("train_prefix", [False, True])
 def test_the_wrong_prefix_pulls_at_the_policy_only_if_it_is_trained_on(learned, tmp_path, train_prefix):
     after = []

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import answer_logprobs, small_model
+from conftest import small_model
 
 from packing import Trajectory, pack
 from tapo_loss import row_scales, tapo_loss
@@ -40,7 +40,7 @@ def test_loss_and_gradient_are_those_of_trl(kind, tmp_path):
     )  # fmt: skip
 
     packed = pack(ROWS, ours.device)
-    mask, (logp, _) = packed.mask, answer_logprobs(ours, packed)
+    mask, (logp, _) = packed.mask, ours.logprobs(packed)
     noise = torch.randn(logp.shape, generator=G) * mask
     old, reference = (logp.detach() + 0.3 * noise, logp.detach() - 0.5 * noise)  # ratios on both sides of the clips
     scale = row_scales(
