@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+ATTENDED = 4  # places that attention may work on, padding and copies of prompts included, for each token of the budget
+
 
 @dataclass
 class Trajectory:
@@ -34,20 +36,23 @@ class Trajectory:
         return len(self.prompt_ids) + len(self.token_ids)
 
 
-ATTENDED = 4  # places that attention may work on, padding and copies of prompts included, for each token of the budget
+def different_prompts(rows: list[Trajectory]) -> tuple[list[tuple[int, ...]], list[int]]:
+    """(the different prompts of the rows, the index among them of each row's own)"""
+    index: dict[tuple[int, ...], int] = {}
+    owner = [index.setdefault(tuple(row.prompt_ids), len(index)) for row in rows]
+    return list(index), owner
 
 
 def micro_batches(rows: list[Trajectory], budget: int) -> list[list[int]]:
     """Indices of rows in batches whose packed row has at most `budget` tokens, and its attention at most ATTENDED times
     as many places. Answers to one prompt follow each other, the longest first."""
-    first: dict[tuple[int, ...], int] = {}
-    owner = [first.setdefault(tuple(row.prompt_ids), i) for i, row in enumerate(rows)]  # the first row of its prompt
-    longest = [0] * len(rows)
+    texts, owner = different_prompts(rows)
+    longest = [0] * len(texts)  # of the rows of each prompt
     for row, o in zip(rows, owner, strict=True):
         longest[o] = max(longest[o], len(row))
 
     def fits(batch: list[int]) -> bool:
-        prompts = [len(rows[o].prompt_ids) for o in {owner[i] for i in batch}]
+        prompts = [len(texts[o]) for o in {owner[i] for i in batch}]
         answers = [len(rows[i].token_ids) for i in batch]
         attended = len(prompts) * max(prompts) + len(answers) * (max(prompts) + max(answers))
         return sum(prompts) + sum(answers) <= budget and attended <= ATTENDED * budget
@@ -85,9 +90,8 @@ def pack(rows: list[Trajectory], device: torch.device) -> Packed:
     The mask is made from lengths: a pad id that equals the stop id hides nothing (nanochat #810). That a token is
     predicted where the one before it stands (`before`) is said here and nowhere else in the product.
     """
-    index: dict[tuple[int, ...], int] = {}  # each different prompt, numbered
-    owner = [index.setdefault(tuple(row.prompt_ids), len(index)) for row in rows]
-    texts, P = [*index, *(row.token_ids for row in rows)], len(index)
+    different, owner = different_prompts(rows)
+    texts, P = [*different, *(row.token_ids for row in rows)], len(different)
     lengths = torch.tensor([len(text) for text in texts])  # (P + B,)
     if not rows or not lengths.all():
         raise ValueError("pack: expected rows with at least one token in each prompt and answer")
