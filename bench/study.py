@@ -17,33 +17,28 @@ import json
 import multiprocessing
 import os
 import shutil
-import sys
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+import common
+import torch
+from tables import write_tables
+from tqdm import tqdm
+
+from coldstart import coldstart, construction_report
+from data import Tokenizer, load_problems
+from eval import evaluate
+from hub import read_lines, write_text
+from model import Transformer
+from problems import RUNGS, TRAINED
+from run import Run, parse_config
+from train import rl
+
+ROOT = common.ROOT
 RESULTS = ROOT / "results"
-here = Path(__file__).resolve().parent
-sys.path = [
-    str(ROOT),
-    *(p for p in sys.path if Path(p or ".").resolve() != here),
-    str(here),
-]  # our checker, not bench's
-os.environ["OMP_NUM_THREADS"] = "1"  # two runs of one thread do more than one run of two: the model is small
-
-from tables import write_tables  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-
-from coldstart import coldstart, construction_report  # noqa: E402
-from data import Tokenizer, load_problems  # noqa: E402
-from eval import evaluate  # noqa: E402
-from hub import read_lines, write_text  # noqa: E402
-from model import Transformer  # noqa: E402
-from problems import RUNGS, TRAINED  # noqa: E402
-from run import Run, parse_config  # noqa: E402
-from train import rl  # noqa: E402
+torch.set_num_threads(1)  # two runs of one thread do more than one run of two: the model is small
 
 
 @dataclass(frozen=True)
