@@ -268,6 +268,6 @@ def test_compiled_blocks_give_the_same_tokens_and_gradient():
     for m in (model, compiled):
         for rows in (a, a[:4], a[4:]):  # of one prompt and of several
             packed = pack([Trajectory(r.prompt_ids, r.token_ids) for r in rows], m.device)
-            m.logprobs(packed)[0].sum().backward()
+            (m.logprobs(packed)[0].sum() / packed.mask.sum()).backward()
     for x, y in zip(model.parameters(), compiled.parameters(), strict=True):
-        assert torch.allclose(x.grad, y.grad, rtol=1e-4, atol=1e-4)
+        assert torch.allclose(x.grad, y.grad, rtol=1e-4, atol=1e-5)

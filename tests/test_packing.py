@@ -5,6 +5,7 @@ import torch
 from conftest import full_logprobs, small_model
 
 from packing import ATTENDED, Trajectory, micro_batches, pack
+from tapo_loss import token_logprobs
 
 ROWS = [  # two prompts that several answers share, one of a single token, one that begins like another
     Trajectory([5, 6, 7, 8], [9, 3, 11]),
@@ -58,13 +59,14 @@ def test_the_mask_covers_the_stop_id_though_it_equals_the_padding():
     assert packed.targets[0, :2].tolist() == [7, 0] and packed.targets[1].tolist() == [5, 6, 7, 0]
 
 
-def test_gradient_reaches_the_hidden_state_before_the_stop_id_and_none_behind_it(model):
+def test_gradient_reaches_the_logit_of_the_stop_id_and_nothing_behind_it(model):
     packed = pack([Trajectory([1, 2], [7, 0]), Trajectory([1], [5, 6, 7, 0])], model.device)
-    hidden = model.trunk(packed.ids, packed.positions, packed=packed).detach().requires_grad_()
-    model.trunk = lambda *_, **__: hidden
-    model.logprobs(packed)[0].sum().backward()
-    reached = hidden.grad[0].abs().sum(dim=-1) > 0  # the prompts 1 2 and 1, the answers 7 0 and 5 6 7 0
+    logits = model.logits(model.trunk(packed.ids, packed.positions, packed=packed))[0].detach().requires_grad_()
+    logp, _ = token_logprobs(logits, torch.eye(97), packed.before, packed.targets, packed.mask)
+    logp.sum().backward()
+    reached = logits.grad.abs().sum(dim=-1) > 0  # the prompts 1 2 and 1, the answers 7 0 and 5 6 7 0
     assert reached.tolist() == [False, True, True, True, False, True, True, True, False]
+    assert logits.grad[3, 0] > 0 and logits.grad[7, 0] > 0  # where the stop id is predicted
 
 
 def test_an_answer_sees_no_sibling():

@@ -299,6 +299,12 @@ def test_rows_without_answer_tokens_give_zero_and_not_nan():
     assert loss.item() == 0 and not clipped.any() and (logp.grad == 0).all()
 
 
+def test_the_kl_term_has_its_coefficient_and_k3s_value():
+    logp, ref, ones = torch.full((1, 1), -1.0), torch.full((1, 1), -2.0), torch.ones(1, 1)
+    loss, _ = tapo_loss(logp, logp, torch.zeros(1, 1), ones, ones, torch.ones(1), kl_coef=0.5, ref_logp=ref)
+    assert loss.item() == pytest.approx(0.5 * math.exp(-1))  # k3 = e^-1 + 1 - 1
+
+
 def test_lambda_scales_the_constructed_loss_and_nothing_else():
     logp, ones = torch.zeros(2, 3), torch.ones(2, 3)
     for lam in (0.0, 1.0, 2.5):

@@ -53,13 +53,17 @@ def test_loss_and_gradient_are_those_of_trl(kind, tmp_path):
     assert 0 < clipped.sum() < mask.sum()
 
     prompt = max(len(row.prompt_ids) for row in ROWS)
-    left = [prompt - len(row.prompt_ids) for row in ROWS]  # TRL pads prompts on the left
+    answer = max(len(row.token_ids) for row in ROWS)
+    left = [prompt - len(row.prompt_ids) for row in ROWS]  # TRL pads prompts on the left, answers on the right
+    right = [answer - len(row.token_ids) for row in ROWS]
 
     inputs = {
         "prompt_ids": torch.tensor([[0] * n + row.prompt_ids for n, row in zip(left, ROWS, strict=True)]),
         "prompt_mask": torch.tensor([[0] * n + [1] * len(row.prompt_ids) for n, row in zip(left, ROWS, strict=True)]),
-        "completion_ids": packed.targets * mask.long(),
-        "completion_mask": mask.long(),
+        "completion_ids": torch.tensor([row.token_ids + [0] * n for n, row in zip(right, ROWS, strict=True)]),
+        "completion_mask": torch.tensor(
+            [[1] * len(row.token_ids) + [0] * n for n, row in zip(right, ROWS, strict=True)]
+        ),
         "advantages": ADVANTAGES,
         "old_per_token_logps": old,
         "ref_per_token_logps": reference,
