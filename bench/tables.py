@@ -219,7 +219,7 @@ def write_tables(records: list[Record], folder: Path, name: str) -> str:
         "Tried beyond the paper": claim_table(runs, TRIED, name, "to see whether"),
         "Learning rates: pass@1 (%) after half the steps, of one seed that is not used above": rate_table(records),
     }
-    head = f"# {name}\n\nWritten by `python bench/study.py --tables` from {name}.jsonl; ± is a 95% interval over seeds."
+    head = f"# {name}\n\nWritten by `python bench/study.py` from {name}.jsonl; ± is a 95% interval over seeds."
     text = "\n\n".join([head, *(f"## {title}\n\n{section}" for title, section in sections.items())]) + "\n"
     (folder / f"{name}.md").write_text(text)
     draw_figures(runs, folder / name)
