@@ -87,10 +87,10 @@ def plan_of(run: Run) -> Plan:
 
     bare = len(run.tokenizer.question_prompt(question))
     calls = [call(c.questions, c.k, bare, c.max_new_tokens), call(len(run.held_out), 1, bare, c.max_new_tokens)]
-    if c.algo == "tapo":  # a synthesis prompt holds two answers
+    if c.constructs:  # a synthesis prompt holds two answers
         request = len(run.tokenizer.prompt(synthesis_prompt(question, "", "", c.synthesis, c.reconstruction)))
         calls.append(call(c.questions * c.m_max, 1, request + 2 * c.max_new_tokens, c.max_reply_tokens))
-    step = c.questions * (c.k + c.m_max * (c.algo == "tapo")) * (bare + c.max_new_tokens)  # tokens, at most
+    step = c.questions * (bare + (c.k + c.m_max * c.constructs) * c.max_new_tokens)  # tokens, at most
     longest = max(call.prompt + call.reply for call in calls)  # one long row still goes
     batch = max(min(c.micro_tokens, step), longest)
     return memory_plan(

@@ -43,9 +43,7 @@ class Config:
     """Every setting, each a --flag. The defaults are the preset "tiny"."""
 
     stage: str = setting("all", "cold start, RL, or both", "all coldstart rl")
-    algo: str = setting(
-        "tapo", "what is trained on; sft: constructions alone; opsd: distillation", "grpo tapo sft opsd"
-    )
+    algo: str = setting("tapo", "what is learned; sft: constructions alone; opsd: distillation", "grpo tapo sft opsd")
     model: str = setting("", "start from this Hugging Face folder or hub name; empty: a new tiny model")
     data: str = setting("builtin", "training problems: a JSON-lines file, 'gsm8k' or 'builtin'")
     eval_data: str = setting("", "held-out problems; empty: the test split, or the end of a --data file")
@@ -105,6 +103,10 @@ class Config:
     show_every: int = setting(10, "steps between three whole samples printed")
     save_every: int = setting(50, "steps between checkpoints")
 
+    @property
+    def constructs(self) -> bool:
+        return self.algo in ("tapo", "sft")
+
     def mix(self) -> list[float]:
         return [float(share) for share in self.coldstart_mix.split(",")]
 
@@ -163,7 +165,7 @@ def check_config(c: Config) -> None:
             expect(value > 0 or f.name in may_be_zero, flag, "more than 0", value)
     expect(bool(c.out.strip()), "--out", "a folder", repr(c.out))
     expect(c.k >= 2, "--k", "2 or more, a group to compare", c.k)
-    fits = c.algo in ("grpo", "opsd") or c.n_pos + c.n_neg <= c.k
+    fits = not c.constructs or c.n_pos + c.n_neg <= c.k
     expect(fits, "--n-pos, --n-neg", "n_pos + n_neg <= k", f"{c.n_pos} + {c.n_neg} with k = {c.k}")
     expect(c.clip_low < 1, "--clip-low", "less than 1", c.clip_low)
     shares = re.fullmatch(r"\d*\.?\d+(,\d*\.?\d+){4}", c.coldstart_mix)

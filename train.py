@@ -60,7 +60,7 @@ def rl_step(run: Run, step: int, optimizer: torch.optim.Optimizer, start: Transf
     metrics = rollout_metrics(groups, c.n_pos, c.n_neg)
     metrics["kl"] = kl_to(start, run, rows[: c.kl_rows]) if start else None
     made: list[Construction] = []
-    if c.algo in ("tapo", "sft"):
+    if c.constructs:
         with run.phase("construct"):
             made = run.rewrite(groups, step)
         for m in made:
