@@ -30,8 +30,8 @@ Sampler = Callable[[list[list[int]]], list[Rollout]]  # prompts -> one reply eac
 
 TAGS = ("<analysis>", "</analysis>", "<reconstruction>", "</reconstruction>")
 REFLECTION = re.compile(
-    r"(?:^|[.!?\n]\s*)wait\b|\b(wait,|hold on|on second thought"
-    r"|let(?:'s| me| us) (?:re-?(?:check|consider|think|examine)|double-?check)"
+    r"(?:^|[.!?\n])\W*wait\b|\bwait,|\b(?:hold on|on second thought"
+    r"|let(?:['’]s| me| us) (?:re-?(?:check|consider|think|examine)|double[- ]?check)"
     r"|(?:i|that|this) (?:made|was|is|contains) an? (?:mistake|error)|(?:is|was) (?:wrong|incorrect|not right))\b",
     re.IGNORECASE,
 )
@@ -102,46 +102,15 @@ class Group:
 
 
 @dataclass
-class Pair:
-    """A wrong answer y- and a right one y+ to the same question."""
-
-    question: int  # index into the step's groups
-    group: Group
-    wrong: int  # indices into the group
-    right: int
-
-    @property
-    def wrong_text(self) -> str:
-        return self.group.texts[self.wrong]
-
-    @property
-    def right_text(self) -> str:
-        return self.group.texts[self.right]
-
-
-def choose_pairs(groups: list[Group], n_pos: int, n_neg: int, m_max: int, rng: random.Random) -> list[Pair]:
-    """Up to m_max wrong answers of each eligible question, each with a right sibling drawn at random."""
-    pairs = []
-    for i, group in enumerate(groups):
-        if is_eligible(group.rewards, n_pos, n_neg):
-            right = [j for j, reward in enumerate(group.rewards) if reward > 0]
-            wrong = [j for j, reward in enumerate(group.rewards) if reward <= 0]
-            pairs += [Pair(i, group, j, rng.choice(right)) for j in rng.sample(wrong, min(m_max, len(wrong)))]
-    return pairs
-
-
-# ---------------------------------------------------------------- step 3
-
-
-@dataclass
 class Construction:
-    """What became of one pair. `refused` is "" for a trajectory, else the reason why there is none."""
+    """A wrong answer y- with a right one y+ to the same question, and what the policy made of them. `refused` is ""
+    for a trajectory, else the reason why there is none."""
 
     group: int  # index of the question in its step
     question: str
     gold: str
-    wrong: str
-    right: str
+    wrong: str  # y-
+    right: str  # y+
     reply: str = ""
     parsed: bool = False  # each tag once and in order, with a text inside
     refused: str = ""
@@ -150,12 +119,28 @@ class Construction:
     token_ids: list[int] = field(default_factory=list)  # y_ref as it is trained on, stop id included
     reward: float = 0.0
     reply_tokens: int = 0  # generated, whether of use or not
+    parts: list[str] = field(default_factory=list)  # of y_ref: wrong prefix, diagnosis (its first line), correction
     prefix: int = 0  # tokens that y_ref has in common with y- from the start
     left_at: float = 0.0  # prefix / tokens of y-: where it left the wrong answer
     prefix_share: float = 0.0  # prefix / tokens of y_ref
     diagnosis: bool = False  # a phrase of reflection comes right after the prefix
     diagnosis_tokens: int = 0  # of that line, the break before it included; 0 where there is no such phrase
     copied_share: float = 0.0  # of the rest, the share of tokens that is y+'s own ending
+
+
+def choose_pairs(groups: list[Group], n_pos: int, n_neg: int, m_max: int, rng: random.Random) -> list[Construction]:
+    """Up to m_max wrong answers of each eligible question, each with a right sibling drawn at random."""
+    pairs = []
+    for i, group in enumerate(groups):
+        if is_eligible(group.rewards, n_pos, n_neg):
+            right = [text for text, reward in zip(group.texts, group.rewards, strict=True) if reward > 0]
+            wrong = [text for text, reward in zip(group.texts, group.rewards, strict=True) if reward <= 0]
+            for text in rng.sample(wrong, min(m_max, len(wrong))):
+                pairs.append(Construction(i, group.problem.question, group.problem.answer, text, rng.choice(right)))
+    return pairs
+
+
+# ---------------------------------------------------------------- step 3
 
 
 def synthesis_prompt(question: str, wrong: str, right: str, style: str, mode: str) -> str:
@@ -206,7 +191,7 @@ def common_prefix(a: Sequence[Any], b: Sequence[Any]) -> int:
 
 
 def construct(
-    pairs: list[Pair],
+    pairs: list[Construction],
     sampler: Sampler,
     tokenizer: Tokenizer,
     *,
@@ -216,12 +201,12 @@ def construct(
     max_tokens: int,
     context: int,
 ) -> list[Construction]:
-    """Let the policy rewrite the wrong answer of each pair; returns one Construction a pair, in order.
+    """Let the policy rewrite the wrong answer of each pair; returns the pairs, filled in.
 
     max_tokens bounds y_ref with its stop id, as it bounds rollouts; context is the model's. A pair whose
     synthesis prompt leaves no room for a reply is refused without being sampled.
     """
-    requests = [synthesis_prompt(p.group.problem.question, p.wrong_text, p.right_text, style, mode) for p in pairs]
+    requests = [synthesis_prompt(p.question, p.wrong, p.right, style, mode) for p in pairs]
     prompts = [tokenizer.prompt(request) for request in requests]
     fits = [len(prompt) + 2 * len(TAGS) < context for prompt in prompts]
     replies = iter(sampler([prompt for prompt, fit in zip(prompts, fits, strict=True) if fit]))
@@ -232,11 +217,9 @@ def construct(
 
 
 def judge(
-    pair: Pair, reply: Rollout | None, tokenizer: Tokenizer, mode: str, strict: bool, max_tokens: int
+    made: Construction, reply: Rollout | None, tokenizer: Tokenizer, mode: str, strict: bool, max_tokens: int
 ) -> Construction:
     """Refuse the reply with a reason, or tokenise its reconstruction, verify and measure it."""
-    problem = pair.group.problem
-    made = Construction(pair.question, problem.question, problem.answer, pair.wrong_text, pair.right_text)
     if reply is None:
         made.refused = "no room for a reply"
         return made
@@ -252,14 +235,15 @@ def judge(
     if made.refused:
         return made
     made.token_ids = [*ids, tokenizer.eos_id]  # without its end the policy would learn never to stop
-    made.reward = float(is_equal(problem.answer, extract_answer(made.text, strict)))
+    made.reward = float(is_equal(made.gold, extract_answer(made.text, strict)))
     wrong, right = (tokenizer.encode(text.strip()) for text in (made.wrong, made.right))
     made.prefix = common_prefix(ids, wrong)
     made.left_at, made.prefix_share = made.prefix / max(len(wrong), 1), made.prefix / len(ids)
     rest = ids[made.prefix :]
     text = tokenizer.decode(rest)
     line = text[: len(text) - len(text.lstrip())] + text.lstrip().split("\n")[0]
-    made.diagnosis = is_reflective(line.strip())
+    made.parts = [tokenizer.decode(ids[: made.prefix]).strip(), line.strip(), text[len(line) :].strip()]
+    made.diagnosis = is_reflective(made.parts[1])
     made.diagnosis_tokens = len(tokenizer.encode(line)) if made.diagnosis else 0
     made.copied_share = common_prefix(rest[::-1], right[::-1]) / max(len(rest), 1)
     return made
@@ -267,14 +251,9 @@ def judge(
 
 def format_parts(made: Construction) -> str:
     """A trajectory with its parts named, to be looked at: wrong prefix, diagnosis, correction."""
-    at = common_prefix(made.text, made.wrong)
-    while 0 < at < len(made.text) and not made.text[at - 1].isspace():
-        at -= 1  # "We ..." and "Wait ..." share a letter that is no prefix
-    diagnosis, _, correction = made.text[at:].lstrip().partition("\n")
-    parts = {"wrong prefix": made.text[:at].rstrip(), "diagnosis": diagnosis, "correction": correction}
     return "\n".join(
         f"  {name if i == 0 else '':>12} | {line}"
-        for name, text in parts.items()
+        for name, text in zip(("wrong prefix", "diagnosis", "correction"), made.parts, strict=True)
         for i, line in enumerate(text.split("\n"))
     )
 

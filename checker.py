@@ -160,6 +160,7 @@ CLEANING: list[tuple[str, Any]] = [
     (r"(\d*\.(\d*))\\(?:overline|bar)\s*\{?(\d+)\}?", lambda m: f"({m[1]}0+{m[3]}/{'9' * len(m[3])}{'0' * len(m[2])})"),
     (r"\\math(?:rm|bf|it|sf)\s*\{\s*([A-Za-z])\s*\}", r"{\1}"),
     (TEXT, lambda m: " " + re.sub("[A-Za-z]+", r'"\g<0>', m[1]) + " "),
+    (r"(?<=\d)(mm|cm|km|kg|ml|mL|oz|lb|ft)(?![A-Za-z])", r' "\1'),  # 5cm, though ab is a product
     (WORD, lambda m: m[0] if m[0].lower() in "abcdefghijklmn opqrstuvwxyz" else '"' + m[0]),  # abc is a product
     (r'"(\w+)', lambda m: SIGNS.get(m[1], m[0])),
     (r",\s*(?:,\s*)+", ", "),  # "1, 2, and 3"

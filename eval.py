@@ -14,6 +14,7 @@ import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import torch
@@ -65,10 +66,7 @@ def majority_is_right(answers: list[Answer], gold: str) -> float:
 def standard_error(per_question: list[float]) -> float | None:
     """Of the mean over questions (answers to one question are not independent); None for one question."""
     n = len(per_question)
-    if n < 2:
-        return None
-    mean = sum(per_question) / n
-    return math.sqrt(sum((x - mean) ** 2 for x in per_question) / (n - 1) / n)
+    return stdev(per_question) / math.sqrt(n) if n > 1 else None
 
 
 def summarize(problems: list[Problem], answers: list[list[Answer]]) -> dict[str, Any]:

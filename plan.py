@@ -79,17 +79,18 @@ def memory_plan(
 def plan_of(run: Run) -> Plan:
     """The plan of a run, from its settings and its longest question (in characters)."""
     c, room = run.config, run.model.config.max_position_embeddings
-    question = max((p.question for p in run.problems), key=len)
+    question = max((p.question for p in run.problems + run.held_out), key=len)
+    asked = c.questions if c.stage == "rl" else max(c.questions, 64, min(c.eval_problems, 128))  # in the cold start
 
     def call(prompts: int, n: int, prompt: int, reply: int) -> Call:
         prompt = min(prompt, room - 1)
         return Call(prompts, n, prompt, min(reply, room - prompt))
 
     bare = len(run.tokenizer.question_prompt(question))
-    calls = [call(c.questions, c.k, bare, c.max_new_tokens), call(len(run.held_out), 1, bare, c.max_new_tokens)]
-    if c.constructs:  # a synthesis prompt holds two answers
+    calls = [call(asked, c.k, bare, c.max_new_tokens), call(len(run.held_out), c.eval_samples, bare, c.max_new_tokens)]
+    if c.constructs or c.stage != "rl":  # a synthesis prompt holds two answers
         request = len(run.tokenizer.prompt(synthesis_prompt(question, "", "", c.synthesis, c.reconstruction)))
-        calls.append(call(c.questions * c.m_max, 1, request + 2 * c.max_new_tokens, c.max_reply_tokens))
+        calls.append(call(asked * c.m_max, 1, request + 2 * c.max_new_tokens, c.max_reply_tokens))
     step = c.questions * (bare + (c.k + c.m_max * c.constructs) * c.max_new_tokens)  # tokens, at most
     longest = max(call.prompt + call.reply for call in calls)  # one long row still goes
     batch = max(min(c.micro_tokens, step), longest)

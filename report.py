@@ -30,17 +30,21 @@ def measurements(out: Path) -> list[dict[str, Any]]:
 
 def side_by_side(outs: list[Path]) -> dict[str, dict[str, Any]]:
     """Column, named by the run's folder -> summary: the first run before and after, then each other run at the step
-    and at the number of generated tokens that come closest to the first one's last."""
+    and at the number of generated tokens that come closest to the first one's last. Where two folders have one name,
+    their paths name them."""
+    names = [out.name for out in outs]
+    if len(set(names)) < len(names):
+        names = [str(out) for out in outs]
     first = measurements(outs[0])
     last = first[-1]
-    columns = {"before RL": first[0], f"{outs[0].name}, step {last['step']}": last}
-    for out in outs[1:]:
+    columns = {"before RL": first[0], f"{names[0]}, step {last['step']}": last}
+    for name, out in zip(names[1:], outs[1:], strict=True):
         found = measurements(out)
         if found[0]["pass@1"] != first[0]["pass@1"]:
             raise InputError(f"{out}: expected the policy, problems and seed that {outs[0]} starts from, found others")
         for what in ("step", "tokens_generated"):
             near = min(found, key=lambda r: abs(r[what] - last[what]))
-            columns[f"{out.name}, step {near['step']}" + (" (equal tokens)" if what != "step" else "")] = near
+            columns[f"{name}, step {near['step']}" + (" (equal tokens)" if what != "step" else "")] = near
     return columns
 
 

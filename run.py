@@ -79,7 +79,7 @@ class Config:
     clip_low: float = setting(0.2, "the ratio is clipped below 1 - clip_low")
     clip_high: float = setting(0.2, "the ratio is clipped above 1 + clip_high")
     kl_coef: float = setting(0.0, "weight of the k3 KL to the starting policy")
-    kl_rows: int = setting(16, "answers a step on which that KL is measured; 0: keep no copy of the policy")
+    kl_rows: int = setting(16, "answers a step on which that KL is measured")
     # updates
     updates: int = setting(1, "updates made from one step's batch")
     lr: float = setting(2e-4, "RL learning rate")
@@ -142,7 +142,7 @@ def parse_config(arguments: list[str] | None = None) -> Config:
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     base = PRESETS[given.pop("preset")]
     if given.get("resume"):  # a run goes on with its own settings; flags can still change them
-        newest_checkpoint(out := Path(given.get("out", Config.out)))  # or say that there is none
+        newest_checkpoint(out := Path(given.get("out", base.get("out", Config.out))))  # or say that there is none
         base = read_json(out / "config.json")
         base = {name: value for name, value in base.items() if name in Config.__dataclass_fields__}
     config = Config(**{**base, **given})
@@ -165,11 +165,11 @@ def check_config(c: Config) -> None:
             expect(value > 0 or f.name in may_be_zero, flag, "more than 0", value)
     expect(bool(c.out.strip()), "--out", "a folder", repr(c.out))
     expect(c.k >= 2, "--k", "2 or more, a group to compare", c.k)
-    fits = not c.constructs or c.n_pos + c.n_neg <= c.k
+    constructs = c.constructs or (c.stage != "rl" and not is_builtin(c.data))  # in its steps or in its cold start
+    fits = not constructs or c.n_pos + c.n_neg <= c.k
     expect(fits, "--n-pos, --n-neg", "n_pos + n_neg <= k", f"{c.n_pos} + {c.n_neg} with k = {c.k}")
     expect(c.clip_low < 1, "--clip-low", "less than 1", c.clip_low)
-    shares = re.fullmatch(r"\d*\.?\d+(,\d*\.?\d+){4}", c.coldstart_mix)
-    fits = bool(shares) and sum(c.mix()) > 0
+    fits = bool(re.fullmatch(r"\d*\.?\d+(,\d*\.?\d+){4}", c.coldstart_mix)) and sum(c.mix()) > 0
     expect(fits, "--coldstart-mix", "five shares such as 0.4,0.1,0.4,0.05,0.05", c.coldstart_mix)
     expect(c.stage != "rl" or bool(c.model) or c.resume, "--stage rl", "--model, something to start from", "none")
     resumable = c.stage != "coldstart" or not c.resume
@@ -190,6 +190,9 @@ class Run:
                 f"{self.out}: expected a new or empty folder, found files; choose another --out, or --resume"
             )
         self.resumed = newest_checkpoint(self.out) if config.resume else None
+        self.first = int(self.resumed.name[5:]) if self.resumed else 0  # steps made before
+        if self.first > config.steps:
+            raise InputError(f"--steps: expected {self.first} or more, already made, found {config.steps}")
         self.problems, self.held_out = problem_sets(config)
         source = self.resumed or config.model
         torch.manual_seed(self.seed("weights"))
@@ -201,7 +204,8 @@ class Run:
             eos, size = self.tokenizer.eos_id, self.tokenizer.inner.get_vocab_size()
             self.model = Transformer(ModelConfig(vocab_size=size, eos_token_id=eos, **TINY))
         context = self.model.config.max_position_embeddings
-        self.tokenizer.check_prompts(self.problems + self.held_out, context, config.data)
+        self.tokenizer.check_prompts(self.problems, context, config.data)
+        self.tokenizer.check_prompts(self.held_out, context, config.eval_data or config.data)
         self.model.to(self.device)
         if config.compile:
             self.model.compile_blocks()
@@ -284,10 +288,6 @@ class Run:
         with (self.out / file).open("a", encoding="utf-8") as lines:
             lines.writelines(json.dumps(record) + "\n" for record in records)
 
-    def logged(self, file: str) -> list[dict[str, Any]]:
-        """The records of a log so far."""
-        return read_lines(self.out / file)
-
     def look(self, step: int) -> dict[str, Any]:
         """Measure the policy on the held-out problems as it is trained: sampled, at its temperature."""
         c = self.config
@@ -315,8 +315,8 @@ class Run:
         temporary.rename(folder)
         return folder
 
-    def restore(self, optimizer: torch.optim.Optimizer) -> int:
-        """Load the optimizer of the resumed checkpoint, drop what was logged after it; returns its step."""
+    def restore(self, optimizer: torch.optim.Optimizer) -> None:
+        """Load the optimizer of the resumed checkpoint, drop what was logged after it."""
         assert self.resumed
         trainer, parameters = read_json(self.resumed / "trainer.json"), dict(self.model.named_parameters())
         try:
@@ -327,9 +327,9 @@ class Run:
         except (OSError, KeyError, SafetensorError) as error:
             raise InputError(f"{self.resumed}: expected a whole checkpoint ({error!r})") from None
         for file in ("metrics.jsonl", "samples.jsonl"):
-            kept = [r for r in self.logged(file) if r.get("stage") == "coldstart" or r["step"] <= trainer["step"]]
+            logged = read_lines(self.out / file)
+            kept = [r for r in logged if r.get("stage") == "coldstart" or r["step"] <= self.first]
             write_text(self.out / file, "".join(json.dumps(record) + "\n" for record in kept))
-        return trainer["step"]
 
 
 def newest_checkpoint(out: Path) -> Path:

@@ -31,7 +31,7 @@ from augment import Construction, Group, construction_metrics, format_parts, hin
 from coldstart import coldstart, construction_report
 from data import Problem, run_main
 from eval import format_table
-from hub import InputError
+from hub import read_lines
 from model import Transformer
 from packing import Trajectory, micro_batches, pack
 from plan import device_memory, format_plan, plan_of
@@ -58,7 +58,7 @@ def rl_step(run: Run, step: int, optimizer: torch.optim.Optimizer, start: Transf
         for r, reward in zip(group.rollouts, group.rewards, strict=True)
     ]
     metrics = rollout_metrics(groups, c.n_pos, c.n_neg)
-    metrics["kl"] = kl_to(start, run, rows[: c.kl_rows]) if start else None
+    metrics["kl"] = kl_to(start, run, rows[: c.kl_rows]) if start and c.kl_rows else None
     made: list[Construction] = []
     if c.constructs:
         with run.phase("construct"):
@@ -73,6 +73,8 @@ def rl_step(run: Run, step: int, optimizer: torch.optim.Optimizer, start: Transf
     with run.phase("update"):
         if c.algo == "opsd":
             rows = taught(run, groups, rows, step)
+        elif c.algo == "sft":
+            rows = [row for row in rows if row.kind == "constructed" and row.reward]
         metrics |= update_policy(run, rows, optimizer, c.lr * min(1.0, (step + 1) / max(c.warmup, 1)), start)
     if step % c.show_every == 0:
         show(groups, made, step)
@@ -100,8 +102,8 @@ def advantages_of(rows: list[Trajectory], c: Config) -> Tensor:
     """One advantage a trajectory, (N,); --algo opsd has one a token instead, made in update_policy."""
     rewards = torch.tensor([row.reward for row in rows], dtype=torch.float)  # (N,)
     constructed = torch.tensor([row.kind == "constructed" for row in rows], dtype=torch.bool)
-    if c.algo == "sft":  # the gradient of log p on what was constructed and is right, and nothing else
-        return rewards * constructed
+    if c.algo == "sft":  # then the gradient is that of the mean negative log-prob
+        return torch.ones_like(rewards)
     groups, counted = decoupled_groups(torch.tensor([row.group for row in rows], dtype=torch.long), constructed, c.dae)
     return group_advantages(rewards, groups, counted, scale=c.loss != "dr_grpo")
 
@@ -249,19 +251,18 @@ def show(groups: list[Group], made: list[Construction], step: int) -> None:
 def rl(run: Run) -> None:
     """c.steps steps of RL, measured before and after on held-out problems."""
     c, optimizer = run.config, run.optimizer(run.config.lr)
-    first = run.restore(optimizer) if run.resumed else 0
-    if first > c.steps:
-        raise InputError(f"--steps: expected {first} or more, where the run already is, found {c.steps}")
-    if first == 0:
+    if run.resumed:
+        run.restore(optimizer)
+    elif c.stage == "rl":
         run.save(0)
-    before = next((r for r in run.logged("metrics.jsonl") if r["stage"] == "eval"), None) or run.look(0)
+    before = next((r for r in read_lines(run.out / "metrics.jsonl") if r["stage"] == "eval"), None) or run.look(0)
     start = None
     if c.kl_rows or c.kl_coef:  # the policy that RL began with
         start = Transformer.from_pretrained(run.out / "checkpoints" / "step-0").to(run.device).requires_grad_(False)
     stop: list[int] = []  # Ctrl-C lets the step end first: half an update must not be saved
     default = signal.signal(signal.SIGINT, lambda number, _: stop.append(number))
-    with tqdm(total=c.steps, initial=first, desc=c.algo, unit="step") as bar:
-        for step in range(first, c.steps):
+    with tqdm(total=c.steps, initial=run.first, desc=c.algo, unit="step") as bar:
+        for step in range(run.first, c.steps):
             run.seconds.clear()
             metrics = rl_step(run, step, optimizer, start)
             seconds = {name: round(value, 3) for name, value in run.seconds.items()}
@@ -278,7 +279,7 @@ def rl(run: Run) -> None:
                 raise SystemExit(f"\nstopped; {folder} is saved, go on with --resume")
     signal.signal(signal.SIGINT, default)
     print(f"\ncheckpoint: {run.save(c.steps, optimizer)}\n")
-    examples = [m for m in run.logged("samples.jsonl") if m["reward"] and m["diagnosis"] and m["prefix"]]
+    examples = [m for m in read_lines(run.out / "samples.jsonl") if m["reward"] and m["diagnosis"] and m["prefix"]]
     if examples:
         step = examples[-1].pop("step")
         print(f"A trajectory that the policy constructed in step {step}, from a wrong answer of its own:\n")
@@ -292,9 +293,10 @@ def main() -> None:
     print(format_plan(plan_of(run), device_memory(run.device)), file=sys.stderr)
     if run.config.stage != "rl" and not run.resumed:
         coldstart(run)
+        folder = run.save(0)
         run.log("metrics.jsonl", {"stage": "constructions", "step": 0, **construction_report(run)})
     if run.config.stage == "coldstart":
-        print(f"\ncheckpoint: {run.save(0)}\n\n{format_table({'cold start': run.look(0)})}")
+        print(f"\ncheckpoint: {folder}\n\n{format_table({'cold start': run.look(0)})}")
     else:
         rl(run)
 

@@ -17,6 +17,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import zlib
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,9 +29,9 @@ from tables import write_tables
 from tqdm import tqdm
 
 from coldstart import coldstart, construction_report
-from data import Tokenizer, load_problems
+from data import Tokenizer, load_problems, run_main
 from eval import evaluate
-from hub import read_lines, write_text
+from hub import InputError, read_lines, write_text
 from model import Transformer
 from problems import RUNGS, TRAINED
 from run import Run, parse_config
@@ -69,7 +70,7 @@ COLDSTARTS = {  # "little" holds a sixth of the construction examples: without a
 }
 RATES = (1e-4, 2e-4, 4e-4)
 TUNING_SEED = 100
-KEY = ("kind", "method", "flags", "seed", "lr", "steps")  # with other flags or steps it is another run
+KEY = ("kind", "method", "flags", "seed", "lr", "steps")
 KEPT = (
     "reward length entropy reflective_share eligible_share mixed_share pairs parse_share ref_reward ref_flat_share "
     "prefix_share grad_norm grad_norm_sampled grad_norm_ref grad_cosine ots_weight ots_weight_prefix ots_weight_turn "
@@ -91,7 +92,8 @@ class Spec:
     @property
     def name(self) -> str:
         words = "".join(c if c.isalnum() else "-" for c in self.method.lower())
-        return f"{words}-lr{self.lr:g}-seed{self.seed}-steps{self.steps}"
+        flags = zlib.crc32(METHODS[self.method].flags.encode())
+        return f"{words}-lr{self.lr:g}-seed{self.seed}-steps{self.steps}-flags{flags:08x}"
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -183,6 +185,17 @@ def run_all(pool: ProcessPoolExecutor, specs: list[Spec], lines: Path, title: st
         append(lines, job.result())
 
 
+def check_lines(lines: Path, steps: int) -> None:
+    """Raises InputError where the file holds runs of other flags or steps: its tables would mix them."""
+    for r in read_lines(lines):
+        expected = {"tuning": steps // 2, "run": steps}.get(r["kind"])
+        if expected and r["method"] in METHODS and (r["flags"], r["steps"]) != (METHODS[r["method"]].flags, expected):
+            raise InputError(
+                f"{lines}: expected {METHODS[r['method']].flags!r} and {expected} steps of {r['method']}, found "
+                f"{r['flags']!r} and {r['steps']}; move the folder away"
+            )
+
+
 def append(lines: Path, record: dict[str, Any]) -> None:
     whole = "".join(json.dumps(r) + "\n" for r in [*read_lines(lines), record])
     write_text(lines, whole)
@@ -216,6 +229,7 @@ def equal_tokens(records: list[dict[str, Any]], folder: Path) -> list[tuple[Path
 def study(folder: Path, small: bool, steps: int, jobs: int) -> None:
     lines = folder / f"{folder.name}.jsonl"
     methods = {m: replace(METHODS[m], seeds=2) for m in SMALL} if small else METHODS
+    check_lines(lines, steps)
     longer = {"GRPO": steps * 3 // 4 // 5 * 5}  # constructing costs TAPO about as much as half its answers
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
@@ -233,7 +247,8 @@ def study(folder: Path, small: bool, steps: int, jobs: int) -> None:
                     tuning = [Spec(m, TUNING_SEED, lr, steps // 2, True, folder) for m in some for lr in RATES]
                     run_all(pool, tuning, lines, "learning rates", longer)
                     rates = best_rates(read_lines(lines))
-                order = [(seed, m) for seed in range(5) for m in some if seed < methods[m].seeds]  # whole seeds first
+                seeds = range(max(m.seeds for m in methods.values()))
+                order = [(seed, m) for seed in seeds for m in some if seed < methods[m].seeds]  # whole seeds first
                 specs = [Spec(m, seed, rates.get(m, RATES[1]), steps, folder=folder) for seed, m in order]
                 run_all(pool, specs, lines, "runs", longer)
                 equal = equal_tokens(read_lines(lines), folder)
@@ -264,4 +279,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

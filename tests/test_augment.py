@@ -13,7 +13,6 @@ from augment import (
     KINDS,
     Construction,
     Group,
-    Pair,
     builtin_example,
     choose_pairs,
     common_prefix,
@@ -53,14 +52,14 @@ def test_up_to_m_max_wrong_answers_are_paired_with_right_siblings_of_the_same_qu
         make_group([0, 0, 0, 0, 1, 1, 1, 1], "c"),
     ]
     pairs = choose_pairs(groups, 2, 4, 4, random.Random(0))
-    assert [p.question for p in pairs] == [0] * 4 + [2] * 4
+    assert [p.group for p in pairs] == [0] * 4 + [2] * 4
     for p in pairs:
-        assert p.group is groups[p.question]
-        assert p.group.rewards[p.wrong] == 0 and p.group.rewards[p.right] == 1
-        assert (p.wrong_text, p.right_text) == (f"{'abc'[p.question]}{p.wrong}", f"{'abc'[p.question]}{p.right}")
+        group = groups[p.group]
+        assert (p.question, p.gold) == (group.problem.question, group.problem.answer)
+        assert group.rewards[group.texts.index(p.wrong)] == 0 and group.rewards[group.texts.index(p.right)] == 1
     assert len({p.wrong for p in pairs[:4]}) == 4  # no wrong answer twice
     drawn = Counter(p.right for s in range(200) for p in choose_pairs(groups[:1], 2, 4, 4, random.Random(s)))
-    assert set(drawn) == {0, 3} and min(drawn.values()) > 300  # siblings at random
+    assert set(drawn) == {"a0", "a3"} and min(drawn.values()) > 300  # siblings at random
 
 
 @pytest.mark.parametrize("style", ["brief", "full"])
@@ -124,8 +123,7 @@ def rollout_of(tokenizer: Tokenizer, text: str, finish: str = "stop") -> Rollout
 
 def construct_one(tokenizer, reply: str, finish="stop", mode="prefix", max_tokens=100, context=2000, asked=None):
     """What construct makes of one pair when the policy replies so."""
-    rollouts = [rollout_of(tokenizer, WRONG), rollout_of(tokenizer, RIGHT)]
-    pair = Pair(0, Group(Problem("Q?", "5"), rollouts, [WRONG, RIGHT], [0.0, 1.0]), 0, 1)
+    pair = Construction(0, "Q?", "5", WRONG, RIGHT)
 
     def sampler(prompts):
         if asked is not None:
@@ -223,6 +221,10 @@ def test_the_parts_of_a_construction_are_told_apart(tokenizer):
         ("Hold on. Let me re-check.", True),
         ("I made a mistake above", True),
         ("so 2+2=5 is wrong", True),
+        ("But wait, 2+2=4", True),
+        ("2+2=5\n**Wait**, no", True),
+        ("Let me double check that.", True),
+        ("Let’s re-examine it", True),
         ("She waited for 3 hours; the weight is 5.", False),
         ("They had to wait 5 minutes", False),
         ("#### 5", False),

@@ -6,7 +6,8 @@ import torch
 from conftest import run_cli, small_config
 
 import train
-from plan import Call, device_memory, format_plan, memory_plan
+from plan import Call, device_memory, format_plan, memory_plan, plan_of
+from run import Run, parse_config
 
 CALLS = [Call(4, 2, 10, 6), Call(3, 1, 4, 2)]
 SIZES = {"max_rows": 8, "batch": 64, "checkpointing": False, "copy": True}
@@ -31,6 +32,19 @@ def test_checkpointing_a_gpu_and_a_tied_head_change_what_they_should():
     cuda = memory_plan(config, CALLS, device="cuda", **SIZES)
     assert cuda.sampling["KV cache"] == plain.sampling["KV cache"] / 2 and "prepacked weights" not in cuda.sampling
     assert plain.update["gradient of the head"] == 2 * 97 * 32 * 4  # the head's, and the embedding's
+
+
+def test_a_step_holds_each_question_once_and_constructions_where_they_are_made(learned, tmp_path):
+    flags = ["--stage", "rl", "--model", str(learned), "--data", str(learned / "problems.jsonl"), "--questions", "2"]
+    flags += "--k 8 --m-max 4 --max-new-tokens 32 --max-reply-tokens 4 --micro-tokens 100000 --device cpu".split()
+    tokens = {}
+    for algo in ("grpo", "tapo", "sft"):
+        run = Run(parse_config([*flags, "--algo", algo, "--out", str(tmp_path / algo)]))
+        question = max((p.question for p in run.problems), key=len)
+        bare = len(run.tokenizer.question_prompt(question))
+        one = memory_plan(run.model.config, CALLS, device="cpu", **{**SIZES, "batch": 1}).update["activations"]
+        tokens[algo] = plan_of(run).update["activations"] / one
+    assert tokens == {"grpo": 2 * (bare + 8 * 32), "tapo": 2 * (bare + 12 * 32), "sft": 2 * (bare + 12 * 32)}
 
 
 def test_what_does_not_fit_is_said_with_the_setting_to_lower():

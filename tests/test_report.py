@@ -33,6 +33,15 @@ def test_other_runs_stand_at_the_steps_and_at_the_tokens_of_the_first(tmp_path, 
     assert code == 0 and "grpo, step 15 (equal tokens)" in out and "70.0% (2.0)" in out
 
 
+def test_runs_with_one_name_are_named_by_their_paths(tmp_path):
+    outs = []
+    for parent, right in (("a", 0.6), ("b", 0.9)):
+        (tmp_path / parent).mkdir()
+        outs.append(write_run(tmp_path / parent / "tapo", [(0, 0, 0.3), (10, 1600, right)]))
+    columns = side_by_side(outs)
+    assert [columns[f"{out}, step 10"]["pass@1"] for out in outs] == [0.6, 0.9]
+
+
 def test_runs_from_other_policies_are_not_compared(tmp_path):
     runs = [write_run(tmp_path / n, [(0, 0, right), (5, 9, 0.5)]) for n, right in (("a", 0.3), ("b", 0.4))]
     with pytest.raises(InputError, match="starts from"):

@@ -1,9 +1,12 @@
 """The study's arithmetic: intervals, pairs of seeds, verdicts, and which learning rate is taken."""
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
+
+from hub import InputError
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
 from tables import (
@@ -81,6 +84,21 @@ def test_a_policy_that_never_reflects_leaves_its_pair_out_and_no_table_fails():
         assert len(differences(by_method(runs), CLAIMS[key])) == 2
     assert method_table(by_method(runs), COLUMNS)
     assert by_method([{"kind": "coldstart", "name": "coldstart"}]) == {}  # nothing but a cold start yet
+
+
+def test_lines_of_other_settings_are_refused(tmp_path):
+    """Their tables would mix runs of 20 and of 30 steps."""
+    from study import METHODS, check_lines
+
+    lines = tmp_path / "study.jsonl"
+    run = record("TAPO", 0, 0.5, flags=METHODS["TAPO"].flags, steps=40)
+    lines.write_text(json.dumps(run) + "\n" + json.dumps(run | {"kind": "tuning", "steps": 20}) + "\n")
+    check_lines(lines, 40)
+    with pytest.raises(InputError, match="30 steps of TAPO"):
+        check_lines(lines, 30)
+    lines.write_text(json.dumps(run | {"flags": "--algo tapo --no-ots"}) + "\n")
+    with pytest.raises(InputError, match="no-ots"):
+        check_lines(lines, 40)
 
 
 def test_figures_are_the_same_for_the_same_lines(tmp_path):

@@ -17,7 +17,7 @@ from hub import InputError
 from model import Transformer
 from packing import Trajectory
 from run import Config, Run, parse_config
-from train import advantages_of, problems_of, rl_step, taught, update_policy
+from train import problems_of, rl_step, taught, update_policy
 
 SMALL = {"stage": "rl", "questions": 4, "max_new_tokens": 48, "max_reply_tokens": 96, "eval_problems": 3}
 BOUNDS = {"n_pos": 1, "n_neg": 1, "lr": 1e-3, "warmup": 0, "show_every": 1000}
@@ -190,16 +190,30 @@ def test_each_setting_of_the_loss_changes_the_update(learned, tmp_path, changes)
     assert not same(two_steps(), two_steps(**changes))
 
 
-def test_sft_trains_on_right_constructions_alone(learned, tmp_path):
-    """Its gradient is that of their mean negative log-prob."""
-    run, ids = make_run(learned, tmp_path, algo="sft"), [3, 5, 1]
-    rows = [
-        Trajectory([1, 2], ids, 1.0, 0, logprobs=[0.0] * 3),
-        Trajectory([1, 2], ids[::-1], 0.0, 0, logprobs=[0.0] * 3),
-        Trajectory([1, 2], ids, 1.0, 0, "constructed"),
-        Trajectory([1, 2], ids[::-1], 0.0, 0, "constructed"),
-    ]
-    assert advantages_of(rows, run.config).tolist() == [0, 0, 1, 0]
+def test_sft_trains_on_right_constructions_alone(learned, tmp_path, monkeypatch):
+    run, seen, update = make_run(learned, tmp_path, algo="sft", questions=8), [], train.update_policy
+    monkeypatch.setattr(train, "update_policy", lambda run, rows, *rest: seen.extend(rows) or update(run, rows, *rest))
+    metrics = rl_step(run, 0, run.optimizer(0.0), None)
+    made = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    right = [m["token_ids"] for m in made if m["reward"]]
+    assert [row.token_ids for row in seen] == right and 0 < len(right) < len(made)
+    assert metrics["trained_rows"] == len(right)
+
+
+def test_sfts_gradient_is_that_of_the_mean_negative_log_prob(learned, tmp_path):
+    run = make_run(learned, tmp_path, algo="sft", grad_clip=1e9)
+    rows = [Trajectory([1, 2], ids, 1.0, 0, "constructed") for ids in ([3, 5, 1], [4, 1])]
+    model = Transformer.from_pretrained(learned)
+    losses = []
+    for row in rows:
+        logp = model(torch.tensor([row.prompt_ids + row.token_ids]))[0].log_softmax(dim=-1)
+        losses.append(-torch.stack([logp[1 + t, token] for t, token in enumerate(row.token_ids)]).mean())
+    torch.stack(losses).mean().backward()
+    update_policy(run, rows, torch.optim.SGD(run.model.parameters(), lr=1.0), 1.0, None)
+    before = load_file(learned / "model.safetensors")
+    for name, p in model.named_parameters():
+        moved = before[name] - run.model.state_dict()[name]
+        assert torch.allclose(moved, p.grad, atol=1e-6), name
 
 
 def test_the_teacher_scores_the_very_tokens_with_a_right_sibling_in_sight(learned, tmp_path):
@@ -317,7 +331,11 @@ def test_four_steps_equal_two_and_resume_and_two(learned, tmp_path, monkeypatch,
     assert code == 1 and (tmp_path / "cut/checkpoints/step-3").is_dir()
     monkeypatch.setattr(train, "rl_step", step)
     assert len((tmp_path / "cut/metrics.jsonl").read_text().splitlines()) == 5  # two before step 3, one of them at 2
+    config = (tmp_path / "cut/config.json").read_text()
     again = ["--out", tmp_path / "cut", "--resume"]  # its other settings are its own
+    code, _, err = run_cli(monkeypatch, capsys, train.main, *again, "--steps", 2)
+    assert code == 2 and "expected 3 or more" in err  # and nothing is changed by the refusal:
+    assert (tmp_path / "cut/config.json").read_text() == config
     assert run_cli(monkeypatch, capsys, train.main, *again)[0] == 0
     for file in ("model.safetensors", "optimizer.safetensors"):
         assert same(*(load_file(tmp_path / name / "checkpoints/step-4" / file) for name in ("whole", "cut")))
@@ -348,6 +366,17 @@ def test_the_builtin_cold_start_learns_from_nothing(tmp_path, monkeypatch, capsy
     assert Transformer.from_pretrained(tmp_path / "checkpoints/step-0").config.tie_word_embeddings
 
 
+def test_a_finished_cold_start_is_not_lost_with_what_comes_after_it(learned, tmp_path, monkeypatch, capsys):
+    def fail(run):
+        raise InputError("no memory")
+
+    monkeypatch.setattr(train, "construction_report", fail)
+    changes = {"stage": "all", "steps": 1, "coldstart_updates": 2, "coldstart_examples": 20, "coldstart_lr": 1e-4}
+    assert run_cli(monkeypatch, capsys, train.main, *flags(learned, tmp_path / "run", **changes))[0] == 2
+    assert run_cli(monkeypatch, capsys, train.main, "--out", tmp_path / "run", "--resume")[0] == 0
+    assert (tmp_path / "run/checkpoints/step-1").is_dir()
+
+
 def test_a_cold_start_on_other_problems_learns_from_verified_answers_of_its_own(learned, tmp_path, monkeypatch, capsys):
     changes = {"stage": "coldstart", "coldstart_updates": 3, "coldstart_examples": 20, "coldstart_lr": 1e-4}
     code, _, _ = run_cli(monkeypatch, capsys, train.main, *flags(learned, tmp_path / "run", **changes))
@@ -368,6 +397,7 @@ def test_a_cold_start_on_other_problems_learns_from_verified_answers_of_its_own(
         (["--coldstart-mix", ".,.,1,1,1"], "--coldstart-mix"),
         (["--data", "gsm8k"], "--model"),
         (["--n-pos", "5", "--n-neg", "4"], "n_pos + n_neg <= k"),
+        (["--algo", "grpo", "--k", "4", "--model", "m", "--data", "d.jsonl"], "n_pos + n_neg <= k"),
         (["--steps", "many"], "--steps"),
         (["--speed", "9"], "--speed"),
         (["--algo", "ppo"], "--algo"),
@@ -412,11 +442,25 @@ def test_a_run_is_never_written_over(learned, tmp_path, monkeypatch, capsys):
     )
 
 
+def test_a_preset_resumes_its_own_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, seed in (("tiny", 1), ("gsm8k", 2)):
+        (tmp_path / "runs" / name / "checkpoints/step-1").mkdir(parents=True)
+        (tmp_path / "runs" / name / "config.json").write_text(json.dumps({"out": f"runs/{name}", "seed": seed}))
+    assert parse_config(["--preset", "gsm8k", "--resume"]).out == "runs/gsm8k"
+    assert parse_config(["--resume"]).seed == 1
+
+
 def test_presets_are_defaults_and_flags_win():
     config = parse_config(["--preset", "gsm8k", "--lambda", "0.5", "--no-ots", "--k", "16"])
     assert (config.data, config.synthesis, config.lambda_, config.ots, config.k) == ("gsm8k", "full", 0.5, False, 16)
     with pytest.raises(InputError):
         parse_config(["--pre", "gsm8k"])
+
+
+def test_a_kl_term_without_rows_to_measure_it_on_logs_no_number(learned, tmp_path):
+    run = make_run(learned, tmp_path, kl_coef=0.1, kl_rows=0)
+    assert rl_step(run, 0, run.optimizer(0.0), Transformer.from_pretrained(learned))["kl"] is None
 
 
 def test_the_kl_term_is_on_sampled_rows_only(learned, tmp_path):
