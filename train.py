@@ -101,9 +101,9 @@ def taught(run: Run, groups: list[Group], rows: list[Trajectory], step: int) -> 
 def advantages_of(rows: list[Trajectory], c: Config) -> Tensor:
     """One advantage a trajectory, (N,); --algo opsd has one a token instead, made in update_policy."""
     rewards = torch.tensor([row.reward for row in rows], dtype=torch.float)  # (N,)
-    constructed = torch.tensor([row.kind == "constructed" for row in rows], dtype=torch.bool)
     if c.algo == "sft":  # then the gradient is that of the mean negative log-prob
         return torch.ones_like(rewards)
+    constructed = torch.tensor([row.kind == "constructed" for row in rows], dtype=torch.bool)
     groups, counted = decoupled_groups(torch.tensor([row.group for row in rows], dtype=torch.long), constructed, c.dae)
     return group_advantages(rewards, groups, counted, scale=c.loss != "dr_grpo")
 
@@ -253,7 +253,7 @@ def rl(run: Run) -> None:
     c, optimizer = run.config, run.optimizer(run.config.lr)
     if run.resumed:
         run.restore(optimizer)
-    elif c.stage == "rl":
+    elif c.stage == "rl":  # else the cold start has been saved
         run.save(0)
     before = next((r for r in read_lines(run.out / "metrics.jsonl") if r["stage"] == "eval"), None) or run.look(0)
     start = None
