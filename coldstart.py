@@ -37,6 +37,9 @@ from packing import Trajectory, micro_batches, pack
 from problems import Problem, builtin_problems, is_sound, parting, spoil
 from run import Run
 
+MISTAKE_QUESTIONS = 64  # asked for the policy's own mistakes
+REPORT_QUESTIONS = 128  # asked at most for the report before RL
+
 
 def own_examples(run: Run) -> list[Trajectory]:
     """Rejection sampling from the policy: its right answers teach solving; its verified constructions teach
@@ -94,10 +97,10 @@ def builtin_examples(run: Run) -> Iterator[Trajectory]:
 
 
 def own_mistakes(run: Run, refresh: int) -> list[tuple[Problem, str, str]]:
-    """(problem, wrong answer, right sibling) from the policy's answers to 64 questions."""
-    rng, at = random.Random(run.seed("mistakes", refresh)), 64 * refresh % max(len(run.problems) - 64, 1)
-    mistakes = []
-    for group in run.answer(run.problems[at : at + 64], "mistakes", refresh):
+    """(problem, wrong answer, right sibling) from the policy's answers to MISTAKE_QUESTIONS questions."""
+    rng, n, mistakes = random.Random(run.seed("mistakes", refresh)), MISTAKE_QUESTIONS, []
+    at = n * refresh % max(len(run.problems) - n, 1)
+    for group in run.answer(run.problems[at : at + n], "mistakes", refresh):
         ended = [
             (text, r)
             for text, r, a in zip(group.texts, group.rewards, group.rollouts, strict=True)
@@ -110,10 +113,10 @@ def own_mistakes(run: Run, refresh: int) -> list[tuple[Problem, str, str]]:
 
 
 def construction_report(run: Run) -> dict[str, Any]:
-    """How well the policy constructs before RL, on training questions, as many as are held out and 128 at most; parsed
-    and kept are shares of the eligible ones' pairs, the rest of what was kept. On built-in problems, where the first
-    wrong line is known, fidelity is reported too."""
-    groups = run.answer(run.problems[-min(run.config.eval_problems, 128) :], "report")
+    """How well the policy constructs before RL, on training questions, as many as are held out and REPORT_QUESTIONS at
+    most; parsed and kept are shares of the eligible ones' pairs, the rest of what was kept. On built-in problems, where
+    the first wrong line is known, fidelity is reported too."""
+    groups = run.answer(run.problems[-min(run.config.eval_problems, REPORT_QUESTIONS) :], "report")
     made = run.rewrite(groups, "report")
     solved = Counter(int(sum(group.rewards)) for group in groups)
     report = rollout_metrics(groups, run.config.n_pos, run.config.n_neg) | construction_metrics(made)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 
 from augment import synthesis_prompt
+from coldstart import MISTAKE_QUESTIONS, REPORT_QUESTIONS
 from hub import ModelConfig
 from packing import ATTENDED
 from rollout import PREFILL_TOKENS
@@ -80,7 +81,9 @@ def plan_of(run: Run) -> Plan:
     """The plan of a run, from its settings and its longest question (in characters)."""
     c, room = run.config, run.model.config.max_position_embeddings
     question = max((p.question for p in run.problems + run.held_out), key=len)
-    asked = c.questions if c.stage == "rl" else max(c.questions, 64, min(c.eval_problems, 128))  # in the cold start
+    asked = c.questions
+    if c.stage != "rl":  # the cold start asks too
+        asked = max(asked, MISTAKE_QUESTIONS, min(c.eval_problems, REPORT_QUESTIONS))
 
     def call(prompts: int, n: int, prompt: int, reply: int) -> Call:
         prompt = min(prompt, room - 1)

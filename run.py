@@ -309,8 +309,7 @@ class Run:
         adam = optimizer.state.items() if optimizer else ()
         state = {f"{names[p]}:{key}": v.cpu().contiguous() for p, moments in adam for key, v in moments.items()}
         save_file(state, temporary / "optimizer.safetensors")  # tensors only: no pickle is ever loaded
-        trainer = {"step": step, "tokens_generated": self.tokens_generated}
-        write_text(temporary / "trainer.json", json.dumps(trainer) + "\n")
+        write_text(temporary / "trainer.json", json.dumps({"tokens_generated": self.tokens_generated}) + "\n")
         shutil.rmtree(folder, ignore_errors=True)
         temporary.rename(folder)
         return folder
@@ -318,9 +317,9 @@ class Run:
     def restore(self, optimizer: torch.optim.Optimizer) -> None:
         """Load the optimizer of the resumed checkpoint, drop what was logged after it."""
         assert self.resumed
-        trainer, parameters = read_json(self.resumed / "trainer.json"), dict(self.model.named_parameters())
+        parameters = dict(self.model.named_parameters())
         try:
-            self.tokens_generated = trainer["tokens_generated"]
+            self.tokens_generated = read_json(self.resumed / "trainer.json")["tokens_generated"]
             for name, tensor in load_file(self.resumed / "optimizer.safetensors").items():
                 parameter, key = name.split(":")
                 optimizer.state[parameters[parameter]][key] = tensor.to(self.device)

@@ -241,7 +241,7 @@ def study(folder: Path, small: bool, steps: int, jobs: int) -> None:
                 if start not in known:
                     append(lines, json.loads((folder / start / "report.json").read_text()))
             for some in (["GRPO", "TAPO"], [m for m in methods if m not in ("GRPO", "TAPO")]):
-                if small:  # the rates that the whole study found
+                if small:  # the rates that the whole study found, the middle one where it has found none
                     rates = best_rates(read_lines(ROOT / "results/study.jsonl"))
                 else:
                     tuning = [Spec(m, TUNING_SEED, lr, steps // 2, True, folder) for m in some for lr in RATES]
