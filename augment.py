@@ -23,8 +23,8 @@ from typing import Any
 
 from checker import extract_answer, is_equal
 from data import PLAIN, Tokenizer
-from problems import RUNGS, Problem, builtin_problems, correct, parting, spoil
 from rollout import Rollout
+from tasks.builtin import RUNGS, Problem, builtin_problems, correct, parting, spoil
 
 Sampler = Callable[[list[list[int]]], list[Rollout]]  # prompts -> one reply each
 

@@ -32,10 +32,10 @@ from augment import (
     synthesis_prompt,
 )
 from data import builtin_rungs, is_builtin
-from hub import InputError
-from packing import Trajectory, micro_batches, pack
-from problems import Problem, builtin_problems, is_sound, parting, spoil
-from run import Run
+from support.hub import InputError
+from support.packing import Trajectory, micro_batches, pack
+from support.runs import Run
+from tasks.builtin import Problem, builtin_problems, is_sound, parting, spoil
 
 MISTAKE_QUESTIONS = 64  # asked for the policy's own mistakes
 REPORT_QUESTIONS = 128  # asked at most for the report before RL

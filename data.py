@@ -21,8 +21,8 @@ import jinja2.sandbox
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from hub import InputError, read_json, resolve_folder, write_text
-from problems import RUNGS, TRAINED, Problem, builtin_problems
+from support.hub import InputError, read_json, resolve_folder, write_text
+from tasks.builtin import RUNGS, TRAINED, Problem, builtin_problems
 
 GSM8K = "https://raw.githubusercontent.com/openai/grade-school-math/master/grade_school_math/data/{split}.jsonl"
 CACHE = Path(os.environ.get("NANOTAPO_CACHE", "~/.cache/nanotapo")).expanduser()

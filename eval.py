@@ -22,9 +22,9 @@ import torch
 from augment import is_reflective
 from checker import extract_answer, is_equal
 from data import ArgumentParser, Problem, Tokenizer, load_problems, run_main
-from hub import write_text
 from model import Transformer
 from rollout import sample
+from support.hub import write_text
 
 
 @dataclass

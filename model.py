@@ -24,8 +24,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from hub import InputError, ModelConfig, read_tensors, resolve_folder
-from packing import Packed, packed_attention
+from support.hub import InputError, ModelConfig, read_tensors, resolve_folder
+from support.packing import Packed, packed_attention
 from tapo_loss import token_logprobs
 
 

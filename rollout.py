@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from hub import InputError
 from model import KVCache, Transformer, prepacked_weights
+from support.hub import InputError
 
 PREFILL_TOKENS = 16384  # tokens, padding included, that go through the model at once
 

@@ -31,11 +31,11 @@ from augment import Construction, Group, construction_metrics, format_parts, hin
 from coldstart import coldstart, construction_report
 from data import Problem, run_main
 from eval import format_table
-from hub import read_lines
 from model import Transformer
-from packing import Trajectory, micro_batches, pack
-from plan import device_memory, format_plan, plan_of
-from run import Config, Run, parse_config
+from support.hub import read_lines
+from support.packing import Trajectory, micro_batches, pack
+from support.plan import device_memory, format_plan, plan_of
+from support.runs import Config, Run, parse_config
 from tapo_loss import decoupled_groups, group_advantages, k3_kl, ots_weights, row_scales, tapo_loss
 
 

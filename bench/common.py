@@ -26,10 +26,10 @@ import torch  # noqa: E402
 import train  # noqa: E402
 from augment import TAGS  # noqa: E402
 from data import PLAIN, Tokenizer  # noqa: E402
-from hub import ModelConfig  # noqa: E402
 from model import Transformer  # noqa: E402
-from problems import builtin_problems  # noqa: E402
-from run import Config, Run  # noqa: E402
+from support.hub import ModelConfig  # noqa: E402
+from support.runs import Config, Run  # noqa: E402
+from tasks.builtin import builtin_problems  # noqa: E402
 
 torch.set_num_threads(2)
 SMOLLM2: dict[str, Any] = dict(hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,

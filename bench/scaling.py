@@ -19,7 +19,7 @@ from typing import Any
 
 import common
 
-from plan import plan_of
+from support.plan import plan_of
 
 BASE = {"questions": 2, "k": 8, "max_new_tokens": 64, "micro_tokens": 1024}
 CHANGES: list[dict[str, Any]] = [

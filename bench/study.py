@@ -31,10 +31,10 @@ from tqdm import tqdm
 from coldstart import coldstart, construction_report
 from data import Tokenizer, load_problems, run_main
 from eval import evaluate
-from hub import InputError, read_lines, write_text
 from model import Transformer
-from problems import RUNGS, TRAINED
-from run import Run, parse_config
+from support.hub import InputError, read_lines, write_text
+from support.runs import Run, parse_config
+from tasks.builtin import RUNGS, TRAINED
 from train import rl
 
 ROOT = common.ROOT

@@ -12,9 +12,9 @@ import torch.nn.functional as F
 
 from augment import TAGS, format_reply, synthesis_prompt
 from data import PLAIN, Tokenizer
-from hub import ModelConfig
 from model import Transformer
-from packing import Trajectory, pack
+from support.hub import ModelConfig
+from support.packing import Trajectory, pack
 from tapo_loss import token_logprobs
 
 SHARED = Path(__file__).parents[2] / "shared"  # development data beside the checkout; not part of the project

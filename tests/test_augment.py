@@ -27,8 +27,8 @@ from augment import (
     synthesis_prompt,
 )
 from data import PLAIN, Problem, Tokenizer
-from problems import builtin_problems, spoil
 from rollout import Rollout
+from tasks.builtin import builtin_problems, spoil
 
 
 @pytest.mark.parametrize(

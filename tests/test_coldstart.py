@@ -9,8 +9,8 @@ from test_train import make_run
 
 from augment import Construction, Group
 from coldstart import builtin_examples, construction_report, fidelity, own_mistakes
-from problems import Problem
-from run import Config, Run
+from support.runs import Config, Run
+from tasks.builtin import Problem
 
 
 def tiny_run(out: Path, mix: str) -> Run:

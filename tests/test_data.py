@@ -8,7 +8,7 @@ from conftest import shared
 import data
 from augment import TAGS
 from data import INSTRUCTION, Problem, Tokenizer, compile_template, load_problems
-from hub import InputError
+from support.hub import InputError
 
 
 def write_lines(path, *lines):

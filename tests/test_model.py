@@ -9,10 +9,10 @@ import transformers
 from conftest import small_config, small_model
 from safetensors.torch import load_file, save_file
 
-from hub import InputError, ModelConfig
 from model import KVCache, Transformer, joined_layers, prepacked_weights
-from packing import Trajectory, pack
 from rollout import sample
+from support.hub import InputError, ModelConfig
+from support.packing import Trajectory, pack
 
 CLASSES = {
     "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import full_logprobs, small_model
 
-from packing import ATTENDED, Trajectory, micro_batches, pack
+from support.packing import ATTENDED, Trajectory, micro_batches, pack
 from tapo_loss import token_logprobs
 
 ROWS = [  # two prompts that several answers share, one of a single token, one that begins like another

@@ -6,8 +6,8 @@ import torch
 from conftest import run_cli, small_config
 
 import train
-from plan import Call, device_memory, format_plan, memory_plan, plan_of
-from run import Run, parse_config
+from support.plan import Call, device_memory, format_plan, memory_plan, plan_of
+from support.runs import Run, parse_config
 
 CALLS = [Call(4, 2, 10, 6), Call(3, 1, 4, 2)]
 SIZES = {"max_rows": 8, "batch": 64, "checkpointing": False, "copy": True}

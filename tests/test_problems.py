@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 
-from problems import LINE, RUNGS, Problem, builtin_problems, correct, is_sound, parting, spoil
+from tasks.builtin import LINE, RUNGS, Problem, builtin_problems, correct, is_sound, parting, spoil
 
 
 @pytest.mark.parametrize("number", RUNGS)

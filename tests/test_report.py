@@ -5,9 +5,9 @@ import json
 import pytest
 from conftest import run_cli
 
-import report
-from hub import InputError
-from report import side_by_side
+from support import report
+from support.hub import InputError
+from support.report import side_by_side
 
 
 def write_run(out, points):

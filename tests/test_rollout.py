@@ -5,9 +5,9 @@ import torch
 from conftest import full_logprobs, run_cli, small_model
 
 import rollout
-from hub import InputError
 from model import Transformer
 from rollout import draw, sample, sampling_probs
+from support.hub import InputError
 
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14, 15], [16, 17], [5, 6, 7]]
 STOPS = [3, 11, 20, 33, 50]  # many, so that rows end at different times

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hub import InputError
+from support.hub import InputError
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
 from tables import (

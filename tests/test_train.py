@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 import train
 from coldstart import own_examples
 from data import Problem
-from hub import InputError
 from model import Transformer
-from packing import Trajectory
-from run import Config, Run, parse_config
+from support.hub import InputError
+from support.packing import Trajectory
+from support.runs import Config, Run, parse_config
 from train import problems_of, rl_step, taught, update_policy
 
 SMALL = {"stage": "rl", "questions": 4, "max_new_tokens": 48, "max_reply_tokens": 96, "eval_problems": 3}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import small_model
 
-from packing import Trajectory, pack
+from support.packing import Trajectory, pack
 from tapo_loss import row_scales, tapo_loss
 
 datasets, trl, transformers = (pytest.importorskip(name) for name in ("datasets", "trl", "transformers"))

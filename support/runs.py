@@ -28,10 +28,10 @@ from augment import Construction, Group, builtin_tokenizer, choose_pairs, constr
 from checker import extract_answer, is_equal
 from data import ArgumentParser, Tokenizer, is_builtin, load_problems
 from eval import evaluate
-from hub import InputError, ModelConfig, read_json, read_lines, write_text
 from model import Transformer
-from problems import Problem
 from rollout import Rollout, sample
+from support.hub import InputError, ModelConfig, read_json, read_lines, write_text
+from tasks.builtin import Problem
 
 
 def setting(default: Any, text: str, choices: str = "") -> Any:

@@ -1,6 +1,6 @@
 """Our answer checker beside the graders that are installed from PyPI, on one file of labelled cases, in one run.
 
-    python bench/checker.py [CASES.jsonl] [--quick]
+    python bench/graders.py [CASES.jsonl] [--quick]
 
 CASES has lines {"gold", "pred", "equal", "kind"[, "hard"][, "policy"][, "pred_repeat"]}; pred_repeat = [prefix,
 unit, n, suffix] stands for prefix + unit * n + suffix. Cases marked policy are timed but not scored.

@@ -12,7 +12,7 @@ from typing import Any
 
 from data import ArgumentParser, run_main
 from eval import format_table
-from hub import InputError, read_lines
+from support.hub import InputError, read_lines
 
 
 def measurements(out: Path) -> list[dict[str, Any]]:

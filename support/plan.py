@@ -11,10 +11,10 @@ import torch
 
 from augment import synthesis_prompt
 from coldstart import MISTAKE_QUESTIONS, REPORT_QUESTIONS
-from hub import ModelConfig
-from packing import ATTENDED
 from rollout import PREFILL_TOKENS
-from run import Run
+from support.hub import ModelConfig
+from support.packing import ATTENDED
+from support.runs import Run
 from tapo_loss import CHUNK
 
 
