@@ -1,17 +1,27 @@
-"""The cold start: supervised examples of solving, reflective solving and construction.
+"""The cold start: what the policy must be able to do before RL, and how it learns it (README, "Cold
+start").
 
-Without it the policy neither reflects nor answers a synthesis prompt, and TAPO has nothing to work with. A
-model from the hub learns from its own verified rollouts, as in the paper. The tiny model has no answers of its own
-at first, so the generator of the built-in problems writes both mistakes and corrections; in the second half the
-mistakes are its own, and the generator, which knows the first wrong line, corrects them.
+Without it the policy neither reflects nor answers a synthesis prompt, and TAPO has nothing to work
+with. It is supervised learning on examples of five skills (SKILLS). Where they come from:
 
-Departure: in the tiny model's reflective examples the mistake is given and not learned [inferred]; trained on it, the
-policy errs on purpose. construction_report says how well the policy constructs when RL begins.
+- a checkpoint from the hub learns from its own verified answers and constructions, as in the paper
+  (own_examples);
+- the tiny model has no answers of its own at first. The generator of the built-in problems writes
+  its mistakes, and for each the correction that a perfect teacher would write. In the second half
+  the mistakes are the policy's own (builtin_examples).
+
+Departures from the paper:
+- The tiny model's examples are written by a program, as said above.
+- In its reflective examples the mistake is given and not learned [inferred]: trained on it, the
+  policy errs on purpose.
+
+construction_report says how well the policy constructs when RL begins.
 """
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count, islice
 from typing import Any
 
@@ -19,180 +29,309 @@ import torch
 from tqdm import tqdm
 
 from augment import (
-    KINDS,
+    TAGS,
     Construction,
-    Group,
-    builtin_example,
+    answers_of,
     common_prefix,
-    construction_metrics,
     format_reply,
-    is_reflective,
-    mean,
-    rollout_metrics,
+    is_eligible,
+    request_of,
+    rewrite,
     synthesis_prompt,
 )
-from data import builtin_rungs, is_builtin
-from support.hub import InputError
-from support.packing import Trajectory, micro_batches, pack
-from support.runs import Run
-from tasks.builtin import Problem, builtin_problems, is_sound, parting, spoil
+from rollout import Group, Policy, Trajectory, answer_problems
+from support.baselines import hinted_question
+from support.files import InputError
+from support.logprobs import autocast, packed_logprobs
+from support.metrics import construction_metrics, mean, rollout_metrics
+from support.optim import Muon, adamw, clipped_update
+from support.packing import micro_batches, pack
+from support.reflection import is_reflective
+from support.settings import Settings, seed_of
+from support.tokenizer import PLAIN, Tokenizer
+from support.worked_lines import correct, first_difference, is_sound
+from tasks import Problem, Task, rungs_of, teacher_of
 
-MISTAKE_QUESTIONS = 64  # asked for the policy's own mistakes
+MISTAKE_QUESTIONS = 64  # asked at a time for the policy's own mistakes
 REPORT_QUESTIONS = 128  # asked at most for the report before RL
 
+SKILLS = (  # --coldstart-mix gives their shares in this order
+    "solve",  # question -> right answer
+    "reflect",  # question and a mistake -> diagnosis, correction
+    "construct",  # synthesis prompt -> analysis and reconstruction
+    "rewrite",  # the same without the wrong prefix (--reconstruction full)
+    "again",  # question and a right answer -> right answer (--algo opsd)
+)
 
-def own_examples(run: Run) -> list[Trajectory]:
-    """Rejection sampling from the policy: its right answers teach solving; its verified constructions teach
-    construction (under the synthesis prompt) and reflective solving (under the bare question)."""
-    c, tokenizer = run.config, run.tokenizer
+
+# ---------------------------------------------------------------- the training loop
+
+
+def coldstart(
+    policy: Policy, problems: list[Problem], settings: Settings, log: Callable[..., None]
+) -> None:
+    """Maximise the log-prob of the examples' answers; every token of a batch weighs the same."""
+    examples = examples_for(policy, problems, settings)
+    optimizers = optimizers_of(policy, settings)
+    with tqdm(total=settings.coldstart_updates, desc="cold start", unit="update") as bar:
+        for update in range(1, settings.coldstart_updates + 1):
+            batch = list(islice(examples, settings.coldstart_batch))
+            loss = supervised_backward(policy, batch, settings)
+            warm_up = min(1.0, update / max(settings.coldstart_warmup, 1))
+            decay = 1 - (update - 1) / settings.coldstart_updates
+            lr = settings.coldstart_lr * (decay * warm_up)
+            norm = clipped_update(policy.model, optimizers, lr, settings.grad_clip)
+            if update % 20 == 0 or update == settings.coldstart_updates:
+                record = {"stage": "coldstart", "step": update, "loss": loss, "grad_norm": norm}
+                log("metrics.jsonl", record)
+                bar.set_postfix(loss=f"{loss:.3f}")
+            bar.update()
+
+
+def supervised_backward(policy: Policy, batch: list[Trajectory], settings: Settings) -> float:
+    """Gradients of the mean negative log-prob of a token; returns that mean, in nats."""
+    tokens = sum(len(example.token_ids) for example in batch)
+    loss_sum = 0.0
+    for indices in micro_batches(batch, settings.micro_tokens):
+        packed = pack([batch[i] for i in indices], policy.model.device)
+        with autocast(policy.model.device):
+            logp, _ = packed_logprobs(policy.model, packed)  # (B, T)
+        loss = -(logp * packed.mask).sum() / tokens
+        loss.backward()
+        loss_sum += loss.item()
+    return loss_sum
+
+
+def optimizers_of(policy: Policy, settings: Settings) -> list[torch.optim.Optimizer]:
+    """AdamW; for a model that starts from random weights, Muon for the matrices of its blocks."""
+    parameters = list(policy.model.parameters())
+    if settings.model:
+        return [adamw(parameters, settings.coldstart_lr)]
+    matrices = [p for p in policy.model.model.layers.parameters() if p.dim() == 2]
+    in_blocks = set(matrices)
+    others = [p for p in parameters if p not in in_blocks]
+    return [Muon(matrices, settings.coldstart_lr), adamw(others, settings.coldstart_lr)]
+
+
+def examples_for(
+    policy: Policy, problems: list[Problem], settings: Settings
+) -> Iterator[Trajectory]:
+    """Endless training examples for the policy."""
+    task = teacher_of(settings.data)
+    if task is not None:
+        yield from builtin_examples(policy, problems, task, settings)
+    own = own_examples(policy, problems, settings)
+    for epoch in count():
+        rng = random.Random(seed_of(settings.seed, "cold start", epoch))
+        yield from rng.sample(own, len(own))
+
+
+# ---------------------------------------------------------------- a checkpoint's own examples
+
+
+def own_examples(policy: Policy, problems: list[Problem], settings: Settings) -> list[Trajectory]:
+    """Rejection sampling from the policy; raises InputError where it gets nothing right.
+
+    Its right answers teach solving. Its verified constructions teach construction (under the
+    synthesis prompt) and reflective solving (under the bare question).
+    """
     examples: list[Trajectory] = []
-    bar = tqdm(total=c.coldstart_examples, desc="cold start: own rollouts", unit="example")
-    for step in range(-(-len(run.problems) // c.questions)):
-        groups = run.answer(run.problems[step * c.questions : (step + 1) * c.questions], "cold start", step)
-        for group in groups:
-            right = [
-                r for r, reward in zip(group.rollouts, group.rewards, strict=True) if reward and r.finish == "stop"
-            ]
-            examples += [Trajectory(r.prompt_ids, r.token_ids) for r in right[:2]]
-        for m in run.rewrite(groups, "cold start", step):
-            if m.reward and (c.reconstruction == "full" or (m.prefix and m.diagnosis)):
-                request = synthesis_prompt(m.question, m.wrong, m.right, c.synthesis, c.reconstruction)
-                reply = [*tokenizer.encode(format_reply(m.analysis, m.text)), tokenizer.eos_id]
-                examples.append(Trajectory(tokenizer.prompt(request), reply))
-                examples.append(Trajectory(tokenizer.question_prompt(m.question), m.token_ids))
-        bar.update(len(examples) - bar.n)
-        if len(examples) >= c.coldstart_examples:
-            break
-    bar.close()
+    wanted = settings.coldstart_examples
+    with tqdm(total=wanted, desc="cold start: own answers", unit="example") as bar:
+        for step, start in enumerate(range(0, len(problems), settings.questions)):
+            some = problems[start : start + settings.questions]
+            seed = seed_of(settings.seed, "cold start", step)
+            groups = answer_problems(policy, some, settings, seed)
+            for group in groups:
+                examples += solving_examples(group)
+            seed = seed_of(settings.seed, "construct", "cold start", step)
+            for made in rewrite(policy, groups, settings, seed):
+                if is_worth_learning(made, settings):
+                    examples += construction_examples(made, policy.tokenizer, settings)
+            bar.update(len(examples) - bar.n)
+            if len(examples) >= wanted:
+                break
     if not examples:
         raise InputError(
-            f"cold start: expected right answers among the model's own rollouts on {c.data}, found none; "
-            "start from a stronger --model, give easier --data, or allow longer answers with --max-new-tokens"
+            f"cold start: expected right answers among the model's own rollouts on {settings.data},"
+            " found none; start from a stronger --model, give easier --data, or allow longer "
+            "answers with --max-new-tokens"
         )
     return examples
 
 
-def builtin_examples(run: Run) -> Iterator[Trajectory]:
-    """Endless examples from the built-in problems. In the second half of the cold start the mistakes are the
-    policy's own: every coldstart_refresh updates it answers new questions, and the generator corrects it."""
-    c, tokenizer, rng = run.config, run.tokenizer, random.Random(run.seed("cold start"))
-    total = c.coldstart_updates * c.coldstart_batch
-    own: list[tuple[Problem, str, str]] = []
-    for i, problem in enumerate(builtin_problems("train", run.seed("cold start"), builtin_rungs(c.data))):
-        refresh, rest = divmod(i, c.coldstart_refresh * c.coldstart_batch)
-        if rest == 0 and i >= total / 2:
-            own = own_mistakes(run, refresh) or own
-        kind = rng.choices(KINDS, c.mix())[0]
-        if kind == "solve" or not own:
-            wrong, right = spoil(problem, rng), problem.solution or ""
+def solving_examples(group: Group) -> list[Trajectory]:
+    """Up to two right answers of the group that ended by themselves."""
+    right = []
+    for rollout, grade in zip(group.rollouts, group.grades, strict=True):
+        if grade.right and rollout.finish == "stop":
+            right.append(Trajectory(rollout.prompt_ids, rollout.token_ids))
+    return right[:2]
+
+
+def is_worth_learning(made: Construction, settings: Settings) -> bool:
+    """Right, and with a wrong prefix and a diagnosis where they were asked for."""
+    has_parts = made.prefix_tokens > 0 and made.diagnosis_tokens > 0
+    return made.grade.right and (has_parts or settings.reconstruction == "full")
+
+
+def construction_examples(
+    made: Construction, tokenizer: Tokenizer, settings: Settings
+) -> list[Trajectory]:
+    """One example of constructing, one of reflecting."""
+    reply = format_reply(made.analysis, made.y_ref)
+    prompt = tokenizer.prompt(request_of(made, settings))
+    question_prompt = tokenizer.question_prompt(made.problem.question)
+    constructing = Trajectory(prompt, [*tokenizer.encode(reply), tokenizer.eos_id])
+    return [constructing, Trajectory(question_prompt, made.token_ids)]
+
+
+# ---------------------------------------------------------------- examples for the tiny model
+
+
+def builtin_examples(
+    policy: Policy, problems: list[Problem], task: Task, settings: Settings
+) -> Iterator[Trajectory]:
+    """Endless examples from the built-in problems.
+
+    In the second half of the cold start the mistakes are the policy's own: every coldstart_refresh
+    updates it answers new questions.
+    """
+    seed = seed_of(settings.seed, "cold start")
+    rng = random.Random(seed)
+    total = settings.coldstart_updates * settings.coldstart_batch
+    refresh = settings.coldstart_refresh * settings.coldstart_batch  # in examples
+    mistakes: list[tuple[Problem, str, str]] = []
+    for i, problem in enumerate(task.problems("train", seed, rungs_of(settings.data))):
+        if i >= total / 2 and i % refresh == 0:
+            mistakes = own_mistakes(policy, problems, settings, i // refresh) or mistakes
+        skill = rng.choices(SKILLS, settings.mix())[0]
+        if skill == "solve" or not mistakes:
+            wrong = task.spoil(problem, rng)
+            sibling = problem.solution or ""
         else:
-            problem, wrong, right = rng.choice(own)
-        request, text = builtin_example(kind, problem, wrong, right, c.synthesis)
-        prompt, answer = tokenizer.prompt(request), [*tokenizer.encode(text), tokenizer.eos_id]
-        if kind == "reflect":  # to repair is taught, to err is not: the mistake is given
-            given = common_prefix(answer, tokenizer.encode(wrong))
-            yield Trajectory(prompt + answer[:given], answer[given:])
-        else:  # a model that starts from nothing learns the requests too: half of a synthesis prompt is worked lines
-            yield Trajectory(prompt, answer) if c.model else Trajectory(prompt[:1], prompt[1:] + answer)
+            problem, wrong, sibling = rng.choice(mistakes)
+        request, answer = example_text(skill, problem, wrong, sibling, settings.synthesis)
+        yield as_trajectory(skill, request, answer, wrong, policy.tokenizer, settings)
 
 
-def own_mistakes(run: Run, refresh: int) -> list[tuple[Problem, str, str]]:
-    """(problem, wrong answer, right sibling) from the policy's answers to MISTAKE_QUESTIONS questions."""
-    rng, n, mistakes = random.Random(run.seed("mistakes", refresh)), MISTAKE_QUESTIONS, []
-    at = n * refresh % max(len(run.problems) - n, 1)
-    for group in run.answer(run.problems[at : at + n], "mistakes", refresh):
-        ended = [
-            (text, r)
-            for text, r, a in zip(group.texts, group.rewards, group.rollouts, strict=True)
-            if a.finish == "stop"
+def as_trajectory(
+    skill: str, request: str, answer: str, wrong: str, tokenizer: Tokenizer, settings: Settings
+) -> Trajectory:
+    """The example as token ids: what of it is given, and what is learned."""
+    prompt_ids = tokenizer.prompt(request)
+    token_ids = [*tokenizer.encode(answer), tokenizer.eos_id]
+    if skill == "reflect":
+        # The policy should learn to repair this mistake, not to make it: the mistaken lines become
+        # part of the prompt.
+        given = common_prefix(token_ids, tokenizer.encode(wrong))
+        return Trajectory(prompt_ids + token_ids[:given], token_ids[given:])
+    if settings.model:
+        return Trajectory(prompt_ids, token_ids)
+    # Half of a synthesis prompt is worked lines, from which a model that knows nothing can learn
+    # too.
+    return Trajectory(prompt_ids[:1], prompt_ids[1:] + token_ids)
+
+
+def example_text(
+    skill: str, problem: Problem, wrong: str, sibling: str, style: str
+) -> tuple[str, str]:
+    """(request, answer) that teaches one of SKILLS, from a wrong answer and a right one."""
+    solution = problem.solution or ""
+    analysis, reflective_answer = correct(solution, wrong)
+    if skill == "construct":
+        request = synthesis_prompt(problem.question, wrong, sibling, style, "prefix")
+        return request, format_reply(analysis, reflective_answer)
+    if skill == "rewrite":
+        request = synthesis_prompt(problem.question, wrong, sibling, style, "full")
+        return request, format_reply(analysis, solution)
+    if skill == "again":
+        return hinted_question(problem.question, sibling, style), solution
+    return problem.question, reflective_answer if skill == "reflect" else solution
+
+
+def own_mistakes(
+    policy: Policy, problems: list[Problem], settings: Settings, refresh: int
+) -> list[tuple[Problem, str, str]]:
+    """(problem, wrong answer, right sibling) from the policy's answers to some questions."""
+    seed = seed_of(settings.seed, "mistakes", refresh)
+    rng = random.Random(seed)
+    start = MISTAKE_QUESTIONS * refresh % max(len(problems) - MISTAKE_QUESTIONS, 1)
+    some = problems[start : start + MISTAKE_QUESTIONS]
+    mistakes = []
+    for group in answer_problems(policy, some, settings, seed):
+        ended = only_ended(group)
+        sound = [
+            text for text in answers_of(ended, right=True) if is_sound(group.problem.solution, text)
         ]
-        right = [text for text, reward in ended if reward and is_sound(group.problem, text)]
-        wrong = [text for text, reward in ended if not reward]
-        mistakes += [(group.problem, text, rng.choice(right)) for text in wrong if right]
+        for wrong in answers_of(ended, right=False):
+            if sound:
+                mistakes.append((group.problem, wrong, rng.choice(sound)))
     return mistakes
 
 
-def construction_report(run: Run) -> dict[str, Any]:
-    """How well the policy constructs before RL, on training questions, as many as are held out and REPORT_QUESTIONS at
-    most; parsed and kept are shares of the eligible ones' pairs, the rest of what was kept. On built-in problems, where
-    the first wrong line is known, fidelity is reported too."""
-    groups = run.answer(run.problems[-min(run.config.eval_problems, REPORT_QUESTIONS) :], "report")
-    made = run.rewrite(groups, "report")
-    solved = Counter(int(sum(group.rewards)) for group in groups)
-    report = rollout_metrics(groups, run.config.n_pos, run.config.n_neg) | construction_metrics(made)
-    report |= {"groups_by_right_answers": [solved[right] for right in range(run.config.k + 1)]}
-    return report | (fidelity(groups, made) if is_builtin(run.config.data) else {})
+def only_ended(group: Group) -> Group:
+    """The group without the answers that were cut off."""
+    kept = [i for i, rollout in enumerate(group.rollouts) if rollout.finish == "stop"]
+    return Group(
+        group.problem,
+        [group.rollouts[i] for i in kept],
+        [group.texts[i] for i in kept],
+        [group.grades[i] for i in kept],
+    )
 
 
-def fidelity(groups: list[Group], made: list[Construction]) -> dict[str, float | None]:
-    """Shares of the constructions kept that hold the wrong answer verbatim up to its first wrong line and then
-    turn, and whose diagnosis quotes that line."""
-    verbatim, quoted = [], []
-    for m in made:
-        if not m.refused:
-            lines, wrong = m.text.split("\n"), m.wrong.split("\n")
-            at, _ = parting(wrong, (groups[m.group].problem.solution or "").split("\n"))
-            turn = (lines[at + 1 :] or [""])[0]
-            verbatim.append(lines[: at + 1] == wrong[: at + 1] and is_reflective(turn))
-            quoted.append(any(is_reflective(line) and wrong[at] in line for line in lines))
-    return {"verbatim_share": mean(verbatim), "quoted_share": mean(quoted)}
+def builtin_tokenizer(task: Task, style: str) -> Tokenizer:
+    """A tokenizer trained on 2,000 examples of all skills, from all rungs: every run on the ladder
+    has the same."""
+    rng = random.Random(0)
+    all_rungs = min(task.RUNGS), max(task.RUNGS)
+    texts = []
+    for i, problem in enumerate(islice(task.problems("train", 0, all_rungs), 2000)):
+        skill = SKILLS[i % len(SKILLS)]
+        wrong = task.spoil(problem, rng)
+        request, answer = example_text(skill, problem, wrong, problem.solution or "", style)
+        texts.append(PLAIN.format(text=request) + answer)
+    return Tokenizer.train(texts, TAGS)
 
 
-def examples_of(run: Run) -> Iterator[Trajectory]:
-    """Endless training examples for the run's model."""
-    if is_builtin(run.config.data):
-        yield from builtin_examples(run)
-    else:
-        own = own_examples(run)
-        for epoch in count():
-            yield from random.Random(run.seed("cold start", epoch)).sample(own, len(own))
+# ---------------------------------------------------------------- how well it went
 
 
-class Muon(torch.optim.Optimizer):
-    """Momentum with every weight matrix's update made orthogonal, scaled to the size of AdamW's steps.
-
-    From random weights it needs half of AdamW's updates here, or fewer. torch.optim.Muon does the same in bfloat16,
-    which on a CPU costs more than the model itself. Source: Jordan et al., 2024; scale: Moonlight, 2025.
+def construction_report(
+    policy: Policy, problems: list[Problem], settings: Settings
+) -> dict[str, Any]:
+    """How well the policy constructs before RL, on training questions, as many as are held out and
+    at most REPORT_QUESTIONS. On built-in problems, where the first wrong line is known, fidelity is
+    reported too.
     """
-
-    def __init__(self, parameters: Iterable[torch.Tensor], lr: float, momentum: float = 0.95):
-        super().__init__(parameters, {"lr": lr, "momentum": momentum})
-
-    @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            for p in group["params"]:
-                average = self.state[p].setdefault("average", torch.zeros_like(p)).lerp_(p.grad, 1 - group["momentum"])
-                x = p.grad.lerp(average, group["momentum"])  # Nesterov's look ahead
-                tall = x.shape[0] > x.shape[1]
-                x = (x.T if tall else x) / (x.norm() + 1e-7)
-                for _ in range(5):  # Newton-Schulz: drives all singular values towards 1
-                    a = x @ x.T
-                    x = 3.4445 * x + (2.0315 * a @ a - 4.7750 * a) @ x
-                p.add_(x.T if tall else x, alpha=-group["lr"] * 0.2 * max(p.shape) ** 0.5)
+    asked = min(settings.eval_problems, REPORT_QUESTIONS)
+    seed = partial(seed_of, settings.seed)
+    groups = answer_problems(policy, problems[-asked:], settings, seed("report"))
+    constructions = rewrite(policy, groups, settings, seed("construct", "report"))
+    eligible = [is_eligible(group, settings) for group in groups]
+    questions_by_right = Counter(group.right for group in groups)
+    report = rollout_metrics(groups, eligible) | construction_metrics(constructions)
+    report["groups_by_right_answers"] = [questions_by_right[n] for n in range(settings.k + 1)]
+    if teacher_of(settings.data) is not None:
+        report |= fidelity(constructions)
+    return report
 
 
-def coldstart(run: Run) -> None:
-    """Maximise the log-prob of the examples' answers; every token of a batch weighs the same."""
-    c = run.config
-    examples, optimizers = examples_of(run), [run.optimizer(c.coldstart_lr)]
-    if not c.model:
-        matrices = [p for p in run.model.model.layers.parameters() if p.dim() == 2]
-        optimizers = [Muon(matrices, c.coldstart_lr), run.optimizer(c.coldstart_lr, leave_out=matrices)]
-    with tqdm(total=c.coldstart_updates, desc="cold start", unit="update") as bar:
-        for update in range(1, c.coldstart_updates + 1):
-            batch, loss_sum = list(islice(examples, c.coldstart_batch)), 0.0
-            tokens = sum(len(row.token_ids) for row in batch)
-            for rows in micro_batches(batch, c.micro_tokens):
-                packed = pack([batch[i] for i in rows], run.device)
-                with run.autocast():
-                    logp, _ = run.model.logprobs(packed)
-                loss = -(logp * packed.mask).sum() / tokens
-                loss.backward()
-                loss_sum += loss.item()
-            decay = (1 - (update - 1) / c.coldstart_updates) * min(1.0, update / max(c.coldstart_warmup, 1))
-            norm = run.update(optimizers, c.coldstart_lr * decay)
-            if update % 20 == 0 or update == c.coldstart_updates:
-                run.log("metrics.jsonl", {"stage": "coldstart", "step": update, "loss": loss_sum, "grad_norm": norm})
-                bar.set_postfix(loss=f"{loss_sum:.3f}")
-            bar.update()
+def fidelity(constructions: list[Construction]) -> dict[str, float | None]:
+    """Shares of the constructions to built-in problems that hold the wrong answer word for word up
+    to its first wrong line and then turn, and whose diagnosis quotes that line.
+    """
+    verbatim = []
+    quoted = []
+    for made in constructions:
+        if made.refused:
+            continue
+        wrong = made.wrong.split("\n")
+        at, _ = first_difference(wrong, (made.problem.solution or "").split("\n"))
+        kept = wrong[: at + 1]
+        lines = made.y_ref.split("\n")
+        turn = lines[at + 1] if len(lines) > at + 1 else ""
+        verbatim.append(lines[: at + 1] == kept and is_reflective(turn))
+        quoted.append(any(is_reflective(line) and wrong[at] in line for line in lines))
+    return {"verbatim_share": mean(verbatim), "quoted_share": mean(quoted)}

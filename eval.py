@@ -1,13 +1,17 @@
-"""Measure a model on a problem file: pass@1, pass@k, maj@k, and how the answers were reached.
+"""Measure a model on a problem file: pass@1, pass@k, maj@k, and how the answers were reached (DSR,
+ERR).
 
     python eval.py MODEL --data gsm8k --samples 8 --out answers.json
 
-Inference is ordinary single-pass generation, no reflection prompt. Every answer falls into a
-2x2 table, direct or reflective x right or wrong, and both of the paper's rates come from it [inferred: the
-reading under which all its published figures add up]:
+Inference is ordinary single-pass generation, no reflection prompt. Every answer falls into a 2x2
+table, direct or reflective x right or wrong, and both of the paper's rates come from it [inferred:
+the reading under which all its published figures add up]:
 
     DSR, direct solution rate       = right without a reflection / right
     ERR, effective reflection rate  = right with a reflection / with a reflection
+
+Departure: what counts as a reflection is a list of phrases (support/reflection.py); the paper's
+test is not public.
 """
 
 import json
@@ -19,12 +23,14 @@ from typing import Any
 
 import torch
 
-from augment import is_reflective
-from checker import extract_answer, is_equal
-from data import ArgumentParser, Problem, Tokenizer, load_problems, run_main
-from model import Transformer
-from rollout import sample
-from support.hub import write_text
+from checker import extract_answer, grade, is_equal
+from data import load_problems
+from rollout import Policy, sample
+from support.cli import ArgumentParser, run_main
+from support.files import write_text
+from support.reflection import is_reflective
+from support.report import format_table
+from tasks import Problem
 
 
 @dataclass
@@ -39,10 +45,18 @@ class Answer:
     finish: str
 
 
-def pass_at_k(n: int, right: int, k: int) -> float:
-    """Chance that k of n answers, `right` of them right, hold a right one: 1 - C(n-right, k) / C(n, k).
+# ---------------------------------------------------------------- measures
 
-    Unbiased, unlike 1 - (1 - right/n)^k. Source: Codex, eq. 1.
+
+def pass_at_k(n: int, right: int, k: int) -> float:
+    """Chance that k of n answers, `right` of them right, hold a right one: 1 - C(n - right, k) /
+    C(n, k).
+
+    Unbiased, unlike 1 - (1 - right/n)^k. Source: Codex, eq. 1. With 1 right answer among 4, half of
+    the 6 pairs of them hold it:
+
+    >>> pass_at_k(n=4, right=1, k=2)
+    0.5
     """
     if not 0 < k <= n:
         raise ValueError(f"pass@k: expected 1 <= k <= n = {n}, found {k}")
@@ -51,63 +65,80 @@ def pass_at_k(n: int, right: int, k: int) -> float:
 
 def majority_is_right(answers: list[Answer], gold: str) -> float:
     """1 where the most frequent extracted answer is right; answers that are tied share the vote."""
-    votes: list[tuple[str, int]] = []
-    for text in (a.extracted for a in answers if a.extracted is not None):
-        same = next((i for i, (other, _) in enumerate(votes) if other == text or is_equal(other, text)), None)
-        if same is None:
-            votes.append((text, 1))
-        else:
-            votes[same] = (votes[same][0], votes[same][1] + 1)
-    most = max((count for _, count in votes), default=0)
-    best = [text for text, count in votes if count == most]
-    return sum(is_equal(gold, text) for text in best) / len(best) if best else 0.0
+    votes: dict[str, int] = {}  # one spelling of each answer -> how many equal it
+    for answer in answers:
+        if answer.extracted is not None:
+            spelling = known_spelling(answer.extracted, list(votes))
+            votes[spelling] = votes.get(spelling, 0) + 1
+    most = max(votes.values(), default=0)
+    winners = [spelling for spelling in votes if votes[spelling] == most]
+    return sum(is_equal(gold, winner) for winner in winners) / max(len(winners), 1)
 
 
-def standard_error(per_question: list[float]) -> float | None:
-    """Of the mean over questions (answers to one question are not independent); None for one question."""
-    n = len(per_question)
-    return stdev(per_question) / math.sqrt(n) if n > 1 else None
+def known_spelling(text: str, known: list[str]) -> str:
+    """The one of the known answers that equals this one, else itself."""
+    for other in known:
+        if other == text or is_equal(other, text):
+            return other
+    return text
+
+
+def standard_error(values: list[float]) -> float | None:
+    """Of the mean over questions (answers to one question are not independent); None for one
+    question."""
+    return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
 def summarize(problems: list[Problem], answers: list[list[Answer]]) -> dict[str, Any]:
-    """All measures of answers[i][j] to problems[i], with the same number of answers each. No share of
-    nothing is made up: DSR without right answers and ERR without reflections are None."""
-    flat = [a for group in answers for a in group]
-    n, k = len(flat), len(answers[0])
-    rates = [sum(a.right for a in group) / k for group in answers]
-    ks = sorted({2**i for i in range(k.bit_length()) if 2**i <= k} | {k})
-    table = {
-        f"{how}_{what}": sum(a.reflective == (how == "reflective") and a.right == (what == "right") for a in flat)
-        for how in ("direct", "reflective")
-        for what in ("right", "wrong")
-    }
-    right = table["direct_right"] + table["reflective_right"]
-    reflective = table["reflective_right"] + table["reflective_wrong"]
+    """All measures of answers[i][j] to problems[i], with the same number of answers to each."""
+    samples = len(answers[0])
+    right_counts = [sum(answer.right for answer in group) for group in answers]
+    pass_at_1 = [right / samples for right in right_counts]
+    summary: dict[str, Any] = {"questions": len(problems), "samples": samples}
+    summary["pass@1"] = sum(pass_at_1) / len(answers)
+    summary["standard_error"] = standard_error(pass_at_1)
+    powers = [2**i for i in range(1, samples.bit_length()) if 2**i < samples]
+    for k in [*powers, samples] if samples > 1 else []:
+        chances = [pass_at_k(samples, right, k) for right in right_counts]
+        summary[f"pass@{k}"] = sum(chances) / len(answers)
+    pairs = zip(answers, problems, strict=True)
+    majorities = [majority_is_right(group, problem.answer) for group, problem in pairs]
+    summary[f"maj@{samples}"] = sum(majorities) / len(answers)
+    return summary | how_answers_were_reached([answer for group in answers for answer in group])
+
+
+def how_answers_were_reached(answers: list[Answer]) -> dict[str, Any]:
+    """The 2x2 table, DSR, ERR, and shares of all answers.
+
+    No share of nothing is made up: DSR without right answers and ERR without reflections are None.
+    """
+    direct = [answer for answer in answers if not answer.reflective]
+    reflective = [answer for answer in answers if answer.reflective]
+    direct_right = sum(answer.right for answer in direct)
+    reflective_right = sum(answer.right for answer in reflective)
+    right = direct_right + reflective_right
+    lines = [line for answer in answers for line in answer.text.split("\n")]
+    n = len(answers)
     return {
-        "questions": len(problems),
-        "samples": k,
-        "pass@1": sum(rates) / len(rates),
-        "standard_error": standard_error(rates),
-        **{
-            f"pass@{i}": sum(pass_at_k(k, sum(a.right for a in g), i) for g in answers) / len(answers)
-            for i in ks
-            if i > 1
-        },
-        f"maj@{k}": sum(majority_is_right(g, p.answer) for g, p in zip(answers, problems, strict=True)) / len(answers),
-        **table,
-        "DSR": table["direct_right"] / right if right else None,
-        "ERR": table["reflective_right"] / reflective if reflective else None,
-        "reflective_share": reflective / n,
-        "reflections": sum(is_reflective(line) for a in flat for line in a.text.split("\n")) / n,
-        "no_answer_share": sum(a.extracted is None for a in flat) / n,
-        "truncated_share": sum(a.finish == "length" for a in flat) / n,
-        "mean_tokens": sum(a.tokens for a in flat) / n,
+        "direct_right": direct_right,
+        "direct_wrong": len(direct) - direct_right,
+        "reflective_right": reflective_right,
+        "reflective_wrong": len(reflective) - reflective_right,
+        "DSR": direct_right / right if right else None,
+        "ERR": reflective_right / len(reflective) if reflective else None,
+        "reflective_share": len(reflective) / n,
+        "reflections": sum(is_reflective(line) for line in lines) / n,
+        "no_answer_share": sum(answer.extracted is None for answer in answers) / n,
+        "truncated_share": sum(answer.finish == "length" for answer in answers) / n,
+        "mean_tokens": sum(answer.tokens for answer in answers) / n,
     }
+
+
+# ---------------------------------------------------------------- answering
 
 
 def evaluate(
-    model: Transformer,
-    tokenizer: Tokenizer,
+    policy: Policy,
     problems: list[Problem],
     *,
     samples: int = 1,
@@ -118,9 +149,10 @@ def evaluate(
     strict: bool = True,
 ) -> tuple[dict[str, Any], list[list[Answer]]]:
     """Answer every problem `samples` times; returns (summary, answers[i][j])."""
+    tokenizer = policy.tokenizer
     rollouts = sample(
-        model,
-        [tokenizer.question_prompt(p.question) for p in problems],
+        policy.model,
+        [tokenizer.question_prompt(problem.question) for problem in problems],
         samples,
         stop_ids=tokenizer.stop_ids,
         max_new_tokens=max_new_tokens,
@@ -128,96 +160,78 @@ def evaluate(
         seed=seed,
         max_rows=max_rows,
     )
-
-    def grade(problem: Problem, token_ids: list[int], finish: str) -> Answer:
-        text = tokenizer.decode(token_ids)
-        found = extract_answer(text, strict)
-        right = is_equal(problem.answer, found)
-        return Answer(text, found, right, is_reflective(text), len(token_ids), finish)
-
-    answers = [
-        [grade(problem, r.token_ids, r.finish) for r in group]
-        for problem, group in zip(problems, rollouts, strict=True)
-    ]
+    answers = []
+    for problem, group in zip(problems, rollouts, strict=True):
+        graded = []
+        for rollout in group:
+            text = tokenizer.decode(rollout.token_ids)
+            graded.append(
+                Answer(
+                    text,
+                    extract_answer(text, strict),
+                    grade(problem, text, strict).right,
+                    is_reflective(text),
+                    len(rollout.token_ids),
+                    rollout.finish,
+                )
+            )
+        answers.append(graded)
     return summarize(problems, answers), answers
 
 
-def rows_of(summary: dict[str, Any]) -> dict[str, str]:
-    """A summary's measures, named and written out for a table."""
-
-    def percent(value: float | None) -> str:
-        return "none" if value is None else f"{100 * value:.1f}%"
-
-    error = summary["standard_error"]
-    rows = {
-        "accuracy (standard error)": percent(summary["pass@1"]) + ("" if error is None else f" ({100 * error:.1f})")
-    }
-    rows |= {key: percent(value) for key, value in summary.items() if "@" in key and not key.endswith("@1")}
-    rows["DSR: right answers without a reflection"] = percent(summary["DSR"])
-    rows["ERR: reflections that end right"] = percent(summary["ERR"])
-    for how in ("direct", "reflective"):
-        rows[f"{how}: right / wrong"] = f"{summary[f'{how}_right']} / {summary[f'{how}_wrong']}"
-    rows["without an answer"] = percent(summary["no_answer_share"])
-    rows["truncated"] = percent(summary["truncated_share"])
-    rows["mean length (tokens)"] = f"{summary['mean_tokens']:.1f}"
-    return rows
+# ---------------------------------------------------------------- the command
 
 
-def format_table(columns: dict[str, dict[str, Any]]) -> str:
-    """Summaries side by side as a Markdown table, one column each."""
-    rows = [rows_of(summary) for summary in columns.values()]
-    cells = [["", *columns], *([name, *(row[name] for row in rows)] for name in rows[0])]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    cells.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        "| "
-        + " | ".join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:], strict=True))])
-        + " |"
-        for line in cells
-    )
+def make_parser() -> ArgumentParser:
+    parser = ArgumentParser(description="Measure a model on a problem file.")
+    add = parser.add_argument
+    add("model", help="a Hugging Face folder or a hub name")
+    add("--data", required=True, help="a JSON-lines file, 'gsm8k' or 'builtin' (their test splits)")
+    add("--samples", type=int, default=1, help="answers a question")
+    add("--limit", type=int, help="only so many problems, from the first on")
+    add("--temperature", type=float, help="default: 0 (greedy) for one sample, 1 for several")
+    add("--max-new-tokens", type=int, default=512)
+    add("--max-rows", type=int, default=256, help="answers written at once")
+    add("--seed", type=int, default=0)
+    add("--lenient", action="store_true", help="take the last number where no answer is marked")
+    add("--out", type=Path, help="write the summary and every answer to this JSON file")
+    return parser
 
 
 def main() -> None:
-    parser = ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("model", help="a Hugging Face folder or a hub name")
-    parser.add_argument("--data", required=True, help="a JSON-lines file, 'gsm8k' or 'builtin' (their test splits)")
-    parser.add_argument("--samples", type=int, default=1, help="answers a question")
-    parser.add_argument("--limit", type=int, help="only the first problems")
-    parser.add_argument("--temperature", type=float, help="default: 0 (greedy) for one sample, 1 for several")
-    parser.add_argument("--max-new-tokens", type=int, default=512)
-    parser.add_argument("--max-rows", type=int, default=256, help="answers in work at once")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--lenient", action="store_true", help="take the last number where no answer is marked")
-    parser.add_argument("--out", type=Path, help="write the summary and every answer to this JSON file")
+    parser = make_parser()
     args = parser.parse_args()
     if args.limit is not None and args.limit < 1:
         parser.error(f"--limit: expected 1 or more, found {args.limit}")
     if args.out and (args.out.is_dir() or not args.out.parent.is_dir()):
         parser.error(f"--out: expected a file in a folder that exists, found {args.out}")
+    if args.temperature is None:
+        args.temperature = float(args.samples > 1)
     problems = load_problems(args.data, "test", args.limit)
-    model = Transformer.from_pretrained(args.model)
-    tokenizer = Tokenizer.from_pretrained(args.model, model.config.vocab_size)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    temperature = args.temperature if args.temperature is not None else float(args.samples > 1)
+    policy = Policy.from_pretrained(args.model, "cuda" if torch.cuda.is_available() else "cpu")
     summary, answers = evaluate(
-        model,
-        tokenizer,
+        policy,
         problems,
         samples=args.samples,
-        temperature=temperature,
+        temperature=args.temperature,
         max_new_tokens=args.max_new_tokens,
         seed=args.seed,
         max_rows=args.max_rows,
         strict=not args.lenient,
     )
-    print(f"{args.model} on {args.data}: {len(problems)} questions x {args.samples}, temperature {temperature}\n")
+    asked = f"{len(problems)} questions x {args.samples}, temperature {args.temperature}"
+    print(f"{args.model} on {args.data}: {asked}\n")
     print(format_table({"": summary}))
     if args.out:
-        settings = {k: str(v) if isinstance(v, Path) else v for k, v in vars(args).items()} | {
-            "temperature": temperature
-        }
-        records = [asdict(p) | {"answers": [asdict(a) for a in g]} for p, g in zip(problems, answers, strict=True)]
-        write_text(args.out, json.dumps({"settings": settings, "summary": summary, "problems": records}, indent=1))
+        records = []
+        for problem, group in zip(problems, answers, strict=True):
+            record: dict[str, Any] = {"question": problem.question, "answer": problem.answer}
+            record["solution"] = problem.solution
+            record["answers"] = [asdict(answer) for answer in group]
+            records.append(record)
+        settings = vars(args) | {"out": str(args.out)}
+        written = {"settings": settings, "summary": summary, "problems": records}
+        write_text(args.out, json.dumps(written, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,75 +1,191 @@
-"""The sampler: prompts in, token ids with their log-probs out, through the model's own KV cache.
+"""The sampler: prompts in, token ids with their log-probs out. Step 1: answers, graded.
 
-Prompts of different lengths share one batch without padding between their tokens (see model.KVCache).
-Each prompt is prefilled once and its cache copied to every row that answers it; a row that ends leaves the
-batch, and the next answer takes its place, so the cost is the sum of the lengths and not rows x longest.
+The log-prob kept with a token is under the distribution it was drawn from. Training samples and
+scores at one temperature, and the distribution is never truncated (no top-k, no top-p), so that it
+is the policy's own.
 
-The log-prob kept with a token is under the distribution it was drawn from: after temperature, top-k and
-top-p. Training uses temperature 1 and no truncation, so that it is the policy's own (README, step 1).
-Every answer has its own row of uniform numbers, made from the seed before the start: which prompts share
-a batch, or how many rows fit in it, does not change what is drawn.
+How it is made fast (sample):
+- each prompt goes through the model once, and its keys and values are copied to every row that
+  answers it;
+- a row whose answer has ended is taken over by the next answer, so the cost is the sum of the
+  lengths and not rows x longest.
 
-Letters in shapes: R rows in use, P prompts, N prompts x n answers, V vocabulary.
+How it stays the same whatever the machine does: every answer has random numbers of its own, made
+from the seed before the start. Which answers share a batch, or how many rows fit in it, does not
+change what is drawn.
+
+Letters in shapes: R rows in use, P prompts, N answers in all, C hidden width, V vocabulary.
 """
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from model import KVCache, Transformer, prepacked_weights
-from support.hub import InputError
+from checker import Grade, grade
+from model import KVCache, Transformer
+from support.cli import ArgumentParser, run_main
+from support.files import InputError
+from support.logprobs import autocast
+from support.prepacked import prepacked_weights
+from support.settings import Settings
+from support.tokenizer import Tokenizer
+from tasks import Problem
 
-PREFILL_TOKENS = 16384  # tokens, padding included, that go through the model at once
+PREFILL_TOKENS = 16384  # tokens of prompts, padding included, that go through the model at once
+
+
+# ---------------------------------------------------------------- what flows
+
+
+@dataclass
+class Policy:
+    """The model that is trained, with the tokenizer that it reads and writes by."""
+
+    model: Transformer
+    tokenizer: Tokenizer
+
+    @classmethod
+    def from_pretrained(cls, name: str, device: str | torch.device) -> "Policy":
+        """Read a Hugging Face folder or hub name; raises InputError."""
+        model = Transformer.from_pretrained(name)
+        tokenizer = Tokenizer.from_pretrained(name, model.config.vocab_size)
+        return cls(model.to(device), tokenizer)
 
 
 @dataclass
 class Rollout:
-    """One sampled answer. token_ids holds the stop id that ended it, with its log-prob, if one did."""
+    """One sampled answer. token_ids holds the stop id that ended it, with its log-prob, if one
+    did."""
 
     prompt_ids: list[int]
     token_ids: list[int]
-    logprobs: list[float]  # nats, one per token id
+    logprobs: list[float]  # nats, one for each token id
     finish: str  # "stop": ended by a stop id; "length": out of room
 
 
-def sampling_probs(logits: Tensor, temperature: float, top_k: int = 0, top_p: float = 1.0) -> Tensor:
-    """Probabilities (R, V) of the distribution that is sampled; temperature 0 is all mass on the best token.
+@dataclass
+class Group:
+    """The K answers to one problem."""
 
-    Order as in transformers: temperature, then the top_k best tokens (0: all), then the smallest set of
-    best tokens that holds at least top_p of the mass; what is left is normalised again.
-    """
+    problem: Problem
+    rollouts: list[Rollout]
+    texts: list[str]
+    grades: list[Grade]
+
+    @property
+    def right(self) -> int:
+        return sum(grade.right for grade in self.grades)
+
+
+@dataclass
+class Trajectory:
+    """What is trained on: an answer to the bare question, sampled or constructed (augment.py)."""
+
+    prompt_ids: list[int]
+    token_ids: list[int]  # stop id included
+    reward: float = 1.0
+    question: int = 0  # its number in the step
+    origin: str = "sampled"  # or "constructed"
+    right: bool = True
+    logprobs: list[float] = field(default_factory=list)  # the sampler's, for sampled ones
+    prefix: int = 0  # tokens of the wrong prefix, for constructed ones
+    diagnosis: int = 0  # and of the diagnosis after it
+
+
+# ---------------------------------------------------------------- step 1 of a training step
+
+
+def answer_problems(
+    policy: Policy, problems: list[Problem], settings: Settings, seed: int
+) -> list[Group]:
+    """K answers to each problem, each with what the checker says of it."""
+    prompts = [policy.tokenizer.question_prompt(problem.question) for problem in problems]
+    answers = sample_from(policy, prompts, settings.k, settings.max_new_tokens, settings, seed)
+    groups = []
+    for problem, rollouts in zip(problems, answers, strict=True):
+        texts = [policy.tokenizer.decode(rollout.token_ids) for rollout in rollouts]
+        grades = [grade(problem, text, settings.strict) for text in texts]
+        groups.append(Group(problem, rollouts, texts, grades))
+    return groups
+
+
+def sample_from(
+    policy: Policy,
+    prompts: list[list[int]],
+    n: int,
+    max_new_tokens: int,
+    settings: Settings,
+    seed: int,
+) -> list[list[Rollout]]:
+    """n answers to each prompt as training needs them: at the temperature of scoring."""
+    return sample(
+        policy.model,
+        prompts,
+        n,
+        stop_ids=policy.tokenizer.stop_ids,
+        max_new_tokens=max_new_tokens,
+        temperature=settings.temperature,
+        seed=seed,
+        max_rows=settings.max_rows,
+    )
+
+
+# ---------------------------------------------------------------- one token
+
+
+def sampling_probs(logits: Tensor, temperature: float) -> Tensor:
+    """Probabilities (R, V) of the distribution that is sampled; temperature 0 is all mass on the
+    best token."""
     logits = logits.float()
     if temperature == 0:
-        return torch.zeros_like(logits).scatter_(-1, logits.argmax(dim=-1, keepdim=True), 1.0)
-    if temperature != 1:
-        logits = logits / temperature
-    if 0 < top_k < logits.shape[-1]:
-        worst_kept = logits.topk(top_k, dim=-1).values[:, -1:]
-        logits = logits.masked_fill(logits < worst_kept, -torch.inf)
-    if top_p < 1.0:
-        ordered, order = logits.sort(dim=-1, descending=True)
-        mass = ordered.softmax(dim=-1)
-        drop = mass.cumsum(dim=-1) - mass >= top_p  # mass of the better tokens is enough already
-        logits = logits.masked_fill(drop.scatter(-1, order, drop), -torch.inf)
-    return logits.softmax(dim=-1)
+        best = logits.argmax(dim=-1, keepdim=True)  # (R, 1)
+        return torch.zeros_like(logits).scatter_(-1, best, 1.0)
+    return (logits / temperature).softmax(dim=-1)
 
 
 def draw(probs: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Tokens (R,) and their log-probs (R,), by inverse CDF of probs (R, V) at uniform (R,) in [0, 1).
+    """Tokens (R,) and their log-probs (R,), by inverse CDF of probs (R, V) at uniform (R,) in [0,
+    1).
 
-    Summed in float64: in float32 the sums of a tail of rare tokens would be equal, and none of them ever drawn.
+    Summed in float64: in float32 the sums of a tail of rare tokens would be equal, and none of them
+    ever drawn.
     """
     cdf = probs.cumsum(dim=-1, dtype=torch.float64)  # (R, V)
-    # the first token whose sum is above the target: its own probability cannot be 0
-    token = torch.searchsorted(cdf, (uniform * cdf[:, -1])[:, None], right=True)  # (R, 1)
+    target = (uniform * cdf[:, -1])[:, None]  # (R, 1)
+    # right=True: the first token whose sum is above the target, whose own probability cannot be 0
+    token = torch.searchsorted(cdf, target, right=True)  # (R, 1)
     token = token.clamp(max=probs.shape[-1] - 1)  # uniform x sum can round up to the sum itself
     return token[:, 0], probs.gather(-1, token)[:, 0].log()
 
 
-@torch.inference_mode()  # no_grad with less to do for each operation
+# ---------------------------------------------------------------- many answers
+
+
+@dataclass
+class Draft:
+    """An answer that is being written."""
+
+    number: int  # of all N
+    prompt: int  # number of its prompt
+    room: int  # tokens it may have
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish: str = ""  # "" while it goes on
+
+    def add(self, token: int, logprob: float, is_stop: bool) -> None:
+        self.token_ids.append(token)
+        self.logprobs.append(logprob)
+        if is_stop:
+            self.finish = "stop"
+        elif len(self.token_ids) == self.room:
+            self.finish = "length"
+
+
+@torch.inference_mode()  # no_grad, with less to do for each operation
 def sample(
     model: Transformer,
     prompts: list[list[int]],
@@ -78,149 +194,173 @@ def sample(
     stop_ids: tuple[int, ...] | list[int],
     max_new_tokens: int = 256,
     temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
     seed: int = 0,
     max_rows: int = 256,
 ) -> list[list[Rollout]]:
     """n answers for each prompt: result[i][j] answers prompts[i].
 
-    max_new_tokens counts the stop id; the model's context can end a row sooner. max_rows answers are in
-    work at once. Raises InputError for an empty prompt or one that leaves no room in the context.
+    max_new_tokens counts the stop id; the model's context can end an answer sooner. max_rows
+    answers are written at once. Raises InputError for an empty prompt or one that leaves no room in
+    the context.
     """
-    context, device = model.config.max_position_embeddings, model.device
-    for i, prompt in enumerate(prompts):
-        if not 0 < len(prompt) < context:
-            raise InputError(
-                f"prompt {i}: expected 1 to {context - 1} tokens (the context is {context}), found {len(prompt)}"
-            )
-    if (
-        min(n, max_new_tokens, max_rows) < 1
-        or not (temperature == 0 or 1e-6 <= temperature < 1e6)
-        or not 0 < top_p <= 1
-        or top_k < 0
-    ):
-        raise InputError(
-            "sampling: expected n, max_new_tokens, max_rows >= 1, top_k >= 0, 0 < top_p <= 1, temperature 0 or 1e-6 "
-            f"to 1e6; found {n=}, {max_new_tokens=}, {max_rows=}, {top_k=}, {top_p=}, {temperature=}"
-        )
+    context = model.config.max_position_embeddings
+    check_prompts(prompts, context)
+    check_sampling(n, max_new_tokens, max_rows, temperature)
     if not prompts:
         return []
 
     N = len(prompts) * n
     generator = torch.Generator().manual_seed(seed)
-    uniform = torch.rand(N, max_new_tokens, generator=generator, dtype=torch.float64).to(device)
-    tokens = torch.zeros(N, max_new_tokens, dtype=torch.long, device=device)
-    logprobs = torch.zeros(N, max_new_tokens, device=device)
-    lengths = torch.zeros(N, dtype=torch.long, device=device)  # tokens drawn so far
-    stopped = torch.zeros(N, dtype=torch.bool, device=device)
-    stops = torch.tensor(list(stop_ids), dtype=torch.long, device=device)
-    sizes = torch.tensor([len(p) for p in prompts], device=device).repeat_interleave(n)
-    room = (context - sizes).clamp(max=max_new_tokens)  # (N,) tokens each answer may have
+    uniform = torch.rand(N, max_new_tokens, generator=generator, dtype=torch.float64)
+    drafts = []
+    for number in range(N):
+        prompt = number // n
+        room = min(max_new_tokens, context - len(prompts[prompt]))
+        drafts.append(Draft(number, prompt, room))
 
-    def step(answer: Tensor, hidden: Tensor) -> None:
-        """Draw one token for each of the answers (R,) from hidden (R, C)."""
-        at = lengths[answer]
-        token, logprob = draw(sampling_probs(model.logits(hidden), temperature, top_k, top_p), uniform[answer, at])
-        tokens[answer, at], logprobs[answer, at], stopped[answer] = token, logprob, torch.isin(token, stops)
-        lengths[answer] += 1
+    def write(writing: list[Draft], hidden: Tensor) -> None:
+        """One more token for each of these drafts (R), from the last hidden states (R, C)."""
+        numbers = [draft.number for draft in writing]
+        places = [len(draft.token_ids) for draft in writing]
+        probs = sampling_probs(model.logits(hidden), temperature)  # (R, V)
+        tokens, logprobs = draw(probs, uniform[numbers, places].to(probs.device))  # (R,) each
+        for draft, token, logprob in zip(writing, tokens.tolist(), logprobs.tolist(), strict=True):
+            draft.add(token, logprob, token in stop_ids)
 
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"), prepacked_weights(model):
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        slots = int((sizes + room).max())
-        if model.compiled_step:  # each new shape is compiled again: all rows, and slots rounded up
-            slots = -(-slots // 256) * 256
+    with autocast(model.device), prepacked_weights(model):
+        write_all(model, prompts, drafts, min(max_rows, N), write)
+
+    rollouts = [Rollout(prompts[d.prompt], d.token_ids, d.logprobs, d.finish) for d in drafts]
+    return [rollouts[i * n : i * n + n] for i in range(len(prompts))]
+
+
+def write_all(
+    model: Transformer,
+    prompts: list[list[int]],
+    drafts: list[Draft],
+    max_rows: int,
+    write: Callable[[list[Draft], Tensor], None],
+) -> None:
+    """Write all drafts to their ends, at most max_rows of them at a time."""
+    slots = max(len(prompts[draft.prompt]) + draft.room for draft in drafts)
+    cache = KVCache(model.config, max_rows, slots, model.device)
+    rows: list[Draft] = []  # rows[r] is written in row r of the cache
+    waiting = sorted(drafts, key=lambda draft: -len(prompts[draft.prompt]))  # longest prompts first
+    ready: list[Draft] = []  # their prompts have gone through the model, and they wait for a row
+    while waiting or ready or rows:
+        free = max_rows - len(rows)
+        # prompts go through the model several at a time, unless nothing else is to do
+        enough = max(max_rows // 8, 1) if rows else 1
+        if waiting and not ready and free >= enough:
+            chosen = next_prompts(waiting, prompts, free)
+            prefilled, prompt_ends = prefill(model, [prompts[i] for i in chosen])
+            ready = [draft for draft in waiting if draft.prompt in chosen]
+            waiting = waiting[len(ready) :]
+        if ready and free:
+            joining = ready[:free]
+            ready = ready[free:]
+            source = torch.tensor([chosen.index(draft.prompt) for draft in joining])  # (R,)
+            source = source.to(model.device)
+            cache.append(prefilled, source)
+            rows += joining
+            write(joining, prompt_ends[source])
         else:
-            max_rows = min(max_rows, N)
-        cache = KVCache(model.config, max_rows, slots, device, dtype)
-        waiting = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))  # the longest go first
-        active = torch.zeros(0, dtype=torch.long, device=device)  # (R,) the answer that each row writes
-        queue, source = active, active  # answers whose prompt is prefilled, and its row in `prefilled`
-        while waiting or len(queue) or len(active):
-            free = max_rows - len(active)
-            if not len(queue) and waiting and free >= (max(max_rows // 8, 1) if len(active) else 1):  # in bulk
-                count = max(1, min(-(-free // n), PREFILL_TOKENS // len(prompts[waiting[-1]]), len(waiting)))
-                chosen = [waiting.pop() for _ in range(count)]
-                prefilled, first = prefill(model, [prompts[i] for i in chosen], dtype)
-                queue = (torch.tensor(chosen, device=device)[:, None] * n + torch.arange(n, device=device)).flatten()
-                source = torch.arange(count, device=device).repeat_interleave(n)
-            if free and len(queue):  # the next answers get a row and their first token
-                cache.append(prefilled, source[:free])
-                active = torch.cat((active, queue[:free]))
-                step(queue[:free], first[source[:free]])
-                queue, source = queue[free:], source[free:]
-            else:  # one more token for every row
-                last = tokens[active, lengths[active] - 1]
-                hidden = model.hidden(last[:, None], cache)[:, 0]
-                cache.lengths[: len(active)] += 1
-                step(active, hidden)
-            active = retire(active, stopped[active] | (lengths[active] >= room[active]), cache)
-
-    def answer(i: int) -> Rollout:
-        size = all_lengths[i]
-        finish = "stop" if all_stopped[i] else "length"
-        return Rollout(prompts[i // n], all_tokens[i][:size], all_logprobs[i][:size], finish)
-
-    all_tokens, all_logprobs = tokens.tolist(), logprobs.tolist()
-    all_lengths, all_stopped = lengths.tolist(), stopped.tolist()
-    return [[answer(i * n + j) for j in range(n)] for i in range(len(prompts))]
+            last = torch.tensor([[draft.token_ids[-1]] for draft in rows], device=model.device)
+            write(rows, model.hidden_after(cache, last)[:, 0])
+        retire(rows, cache)
 
 
-def prefill(model: Transformer, prompts: list[list[int]], dtype: torch.dtype) -> tuple[KVCache, Tensor]:
-    """Run the prompts once: a cache with a row for each, and their last hidden states (P, C)."""
-    ids = pad_sequence([torch.tensor(p) for p in prompts], batch_first=True).to(model.device)  # (P, T)
-    cache = KVCache(model.config, ids.shape[0], ids.shape[1], model.device, dtype)
+def next_prompts(waiting: list[Draft], prompts: list[list[int]], free: int) -> list[int]:
+    """The prompts of the next drafts: as many as fill the free rows and PREFILL_TOKENS hold, at
+    least one."""
+    chosen: list[int] = []
+    for draft in waiting[:free]:
+        if draft.prompt not in chosen:
+            chosen.append(draft.prompt)
+    longest = len(prompts[chosen[0]])
+    return chosen[: max(1, PREFILL_TOKENS // longest)]
+
+
+def prefill(model: Transformer, prompts: list[list[int]]) -> tuple[KVCache, Tensor]:
+    """Run the prompts once: a cache with a row for each, and the hidden states at their ends (P,
+    C)."""
+    device = model.device
+    texts = [torch.tensor(prompt, device=device) for prompt in prompts]
+    ids = pad_sequence(texts, batch_first=True)  # (P, T)
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)  # (P,)
+    cache = KVCache(model.config, len(prompts), ids.shape[1], device)
     cache.rows = len(prompts)
-    hidden = model.hidden(ids, cache)  # (P, T, C)
-    cache.lengths[:] = torch.tensor([len(p) for p in prompts])
-    return cache, hidden[torch.arange(len(prompts), device=model.device), cache.lengths - 1]
+    hidden = model.hidden_after(cache, ids, counts=lengths)  # (P, T, C)
+    return cache, hidden[torch.arange(len(prompts), device=device), lengths - 1]
 
 
-def retire(active: Tensor, done: Tensor, cache: KVCache) -> Tensor:
-    """Drop the rows that are done (R,): the last rows that go on move into the gaps."""
-    rows = int((~done).sum())
-    if rows == len(active):
-        return active
-    gaps = done[:rows].nonzero()[:, 0]
-    movers = (~done[rows:]).nonzero()[:, 0] + rows
-    active[gaps] = active[movers]
-    cache.move(movers, gaps, rows)
-    return active[:rows]
+def retire(rows: list[Draft], cache: KVCache) -> None:
+    """Take out the drafts that have ended; the last row moves into each gap, so that no row stands
+    idle.
+
+    Five rows, of which the second has ended. The fifth moves into its place, and the next answer
+    that waits will get the fifth row:
+
+    >>> from unittest.mock import Mock
+    >>> rows = [Draft(number, prompt=0, room=9) for number in (10, 11, 12, 13, 14)]
+    >>> rows[1].finish = "stop"
+    >>> cache = Mock()
+    >>> retire(rows, cache)
+    >>> [draft.number for draft in rows], cache.rows
+    ([10, 14, 12, 13], 4)
+    >>> cache.replace.call_args
+    call(1, by=4)
+
+    The others draw as before: the random numbers go by a draft's number, not by its row.
+    """
+    for row in reversed(range(len(rows))):  # those behind it go on, or are out already
+        if rows[row].finish:
+            last = len(rows) - 1
+            if row < last:
+                cache.replace(row, by=last)
+                rows[row] = rows[last]
+            rows.pop()
+    cache.rows = len(rows)
+
+
+def check_prompts(prompts: list[list[int]], context: int) -> None:
+    for i, prompt in enumerate(prompts):
+        if not 0 < len(prompt) < context:
+            raise InputError(
+                f"prompt {i}: expected 1 to {context - 1} tokens (the context is {context}), "
+                f"found {len(prompt)}"
+            )
+
+
+def check_sampling(n: int, max_new_tokens: int, max_rows: int, temperature: float) -> None:
+    temperature_is_fine = temperature == 0 or 1e-6 <= temperature < 1e6
+    if min(n, max_new_tokens, max_rows) < 1 or not temperature_is_fine:
+        raise InputError(
+            "sampling: expected n, max_new_tokens, max_rows >= 1, temperature 0 or 1e-6 to 1e6; "
+            f"found {n=}, {max_new_tokens=}, {max_rows=}, {temperature=}"
+        )
 
 
 def main() -> None:
-    from data import ArgumentParser, Tokenizer  # the tokenizer belongs to the prompts, one file further on
-
     parser = ArgumentParser(description="Sample answers of a model to one question.")
     parser.add_argument("model", help="a Hugging Face folder or a hub name")
     parser.add_argument("question")
     parser.add_argument("--samples", type=int, default=1, help="answers to draw")
     parser.add_argument("--max-new-tokens", type=int, default=512)
-    parser.add_argument("--temperature", type=float, default=0.0, help="0 takes the best token each time")
-    parser.add_argument("--top-k", type=int, default=0, help="0: all tokens")
-    parser.add_argument("--top-p", type=float, default=1.0)
+    parser.add_argument(
+        "--temperature", type=float, default=0.0, help="0 takes the best token each time"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args()
-    model = Transformer.from_pretrained(args.model)
-    tokenizer = Tokenizer.from_pretrained(args.model, model.config.vocab_size)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    answers = sample(
-        model,
-        [tokenizer.question_prompt(args.question)],
-        args.samples,
-        stop_ids=tokenizer.stop_ids,
-        max_new_tokens=args.max_new_tokens,
-        temperature=args.temperature,
-        top_k=args.top_k,
-        top_p=args.top_p,
-        seed=args.seed,
-    )[0]
-    for rollout in answers:
-        print(tokenizer.decode(rollout.token_ids))
+    arguments = vars(parser.parse_args())
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    policy = Policy.from_pretrained(arguments.pop("model"), device)
+    prompt = policy.tokenizer.question_prompt(arguments.pop("question"))
+    samples = arguments.pop("samples")
+    stop_ids = policy.tokenizer.stop_ids
+    for rollout in sample(policy.model, [prompt], samples, stop_ids=stop_ids, **arguments)[0]:
+        print(policy.tokenizer.decode(rollout.token_ids))
         print(f"[{len(rollout.token_ids)} tokens, finish: {rollout.finish}]", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    from data import run_main
-
     run_main(main)

@@ -1,231 +1,247 @@
-"""The TAPO loss: advantages, token weights and clipped surrogates. Tensors in, tensors out, torch only.
+"""The TAPO loss: advantages, token weights, clipped surrogates. Tensors in, tensors out.
 
-    log p and entropy of an answer's tokens      token_logprobs
-    README step 4, decoupled advantages (DAE)    group_advantages, decoupled_groups
-    README step 5, token suppression (OTS)       ots_weights
-    README step 6, clipped surrogate             decoupled_surrogate
-    README step 6, L_GRPO + lambda L_ref         row_scales (normalisers and lambda), tapo_loss (the sum)
+    step 4, decoupled advantage estimation (DAE)           decoupled_advantages
+    step 5, out-of-distribution token suppression (OTS)    token_weights
+    step 6, clipped surrogate of each token                clipped_surrogate
+    step 6, L_GRPO + lambda L_ref                          loss_scales (1/N and lambda), tapo_loss
 
-Departures and inferences, each also where it is made:
-- The standard deviation is the sample's (n - 1), eps is 1e-4, as in TRL; the paper leaves both open.
-- The normalisers are worked out once for the whole batch and become one factor per row, so a loss does
-  not depend on how the batch is cut into micro-batches.
-- L_GRPO and L_ref are each normalised over their own rows [inferred], so lambda weighs one mean against
-  another. The KL term is on sampled rows only: on constructed ones the estimate would not be of the KL.
+The steps are those of the README. A *sampled* trajectory is an answer of the policy to the
+question; a *constructed* one, y_ref, is one of its wrong answers rewritten (augment.py). G_orig are
+a question's sampled trajectories, G_ref its constructed ones.
 
-Letters in shapes: N trajectories of a batch, B rows of a micro-batch, T tokens, M tokens of a packed row, V vocabulary.
+Departures from the paper, and what it leaves open:
+- The standard deviation is the sample's (n - 1), eps is 1e-4, as in TRL [the paper leaves both
+  open].
+- OTS weights carry no gradient [inferred].
+- L_GRPO and L_ref are each normalised over their own trajectories [inferred], so that lambda weighs
+  one mean against another. The normalisers are worked out once for the whole batch and become one
+  factor per trajectory: a loss does not depend on how the batch is cut into micro-batches.
+- The KL term, off by default, is on sampled trajectories only: constructed ones are no samples of
+  the policy, and the estimate would not be of its KL.
+
+Letters in shapes: N trajectories of a batch, B those of a micro-batch, T tokens of the longest
+answer.
 """
 
-from collections.abc import Iterator
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-CHUNK = 2**25  # logits held at a time: 128 MB in float32, whatever the vocabulary
+# The parts of a trajectory, by which tokens are weighted and measured.
+SAMPLED = 0  # every token of a sampled trajectory
+PREFIX = 1  # constructed: the part of y- that was kept, up to its error
+TURN = 2  # the first token of the diagnosis, most often "Wait": the decision to reflect
+DIAGNOSIS = 3  # the rest of the diagnosis
+CORRECTION = 4  # what follows it
+UNTURNED = 5  # all that follows the prefix where no diagnosis does
+MEASURED_PARTS = {
+    "prefix": [PREFIX],
+    "turn": [TURN],
+    "diagnosis": [TURN, DIAGNOSIS],
+    "correction": [CORRECTION],
+}
 
 
-class HeadLogprobs(torch.autograd.Function):
-    """Log-prob of a target after each hidden state, and the entropy there, a chunk of logits at a time.
-
-    The logits of a batch are its largest tensor by far: 16 bytes x V a token with their gradient, 20 GB at 8k
-    tokens and V = 152k (OpenRLHF #1047). Here the backward pass makes each chunk's logits again, turns them
-    in place into probabilities p, and is done with them: d log p_target / d logit_v = [v = target] - p_v. The
-    last chunk's p are kept, so that a batch of one chunk does nothing twice.
-    """
-
-    @staticmethod
-    def forward(ctx, hidden, head, targets):  # type: ignore[no-untyped-def]
-        """hidden (N, C), head (V, C), targets (N,) -> logp, entropy (N,) float32, in nats."""
-        kind = hidden.device.type
-        matrix = head.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else head
-        logp, entropy, normaliser = (hidden.new_empty(len(hidden), dtype=torch.float32) for _ in range(3))
-        odds, total = hidden.new_empty(0, 0), hidden.new_empty(0)
-        with torch.autocast(kind, enabled=False):  # only the products are in bfloat16
-            for rows in chunks(hidden, head):
-                scores = (hidden[rows].to(matrix.dtype) @ matrix.T).float()  # (n, V)
-                top = scores.amax(dim=-1)
-                scores -= top[:, None]
-                odds = scores.exp()
-                total = odds.sum(dim=-1)
-                normaliser[rows] = top + total.log()
-                logp[rows] = scores.gather(-1, targets[rows, None])[:, 0] - total.log()
-                entropy[rows] = total.log() - scores.mul_(odds).sum(dim=-1) / total
-            ctx.p_last = odds.div_(total[:, None]) if any(ctx.needs_input_grad) else None
-        ctx.save_for_backward(hidden, head, targets, normaliser, matrix)
-        ctx.mark_non_differentiable(entropy)  # nobody trains on it
-        return logp, entropy
-
-    @staticmethod
-    def backward(ctx, grad, _):  # type: ignore[no-untyped-def]
-        hidden, head, targets, normaliser, matrix = ctx.saved_tensors
-        grad_hidden, grad_head = torch.empty_like(hidden), torch.zeros_like(head)
-        for rows in chunks(hidden, head):
-            x, g, target = (
-                hidden[rows].to(matrix.dtype),
-                grad[rows, None],
-                targets[rows, None],
-            )  # (n, C), (n, 1), (n, 1)
-            p = ctx.p_last if rows.stop >= len(hidden) else None  # (n, V)
-            if p is None:
-                p = (x @ matrix.T).float().sub_(normaliser[rows, None]).exp_()
-            # p - 1 before p is rounded to bfloat16, in which nothing lies between 0.996 and 1
-            slope = p.scatter_add_(-1, target, torch.full_like(g, -1.0)).mul_(-g).to(matrix.dtype)
-            grad_hidden[rows] = slope @ matrix
-            if slope.dtype == head.dtype:
-                grad_head.addmm_(slope.T, x)  # no (V, C) in between
-            else:
-                grad_head += slope.T @ x
-        ctx.p_last = None  # it was overwritten
-        return grad_hidden, grad_head, None
+# ---------------------------------------------------------------- step 4: advantages
 
 
-def chunks(hidden: Tensor, head: Tensor) -> Iterator[slice]:
-    """Slices of hidden (N, C) whose logits under head (V, C) are at most CHUNK numbers."""
-    size = max(1, CHUNK // len(head))
-    return (slice(i, i + size) for i in range(0, len(hidden), size))
-
-
-def token_logprobs(
-    hidden: Tensor, head: Tensor, before: Tensor, targets: Tensor, mask: Tensor, temperature: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """Log-prob of each answer token given those before it, and the entropy of its distribution.
-
-    hidden: (M, C) last hidden states; head: (V, C), logits = hidden head^T / temperature; before: (B, T) which hidden
-    state predicts a token; targets: (B, T) the tokens; mask: (B, T), 1 on those that count. Returns two (B, T) in
-    nats, 0 outside the mask. The entropy carries no gradient.
-    """
-    wanted = mask.bool()
-    predictors = F.embedding(before[wanted], hidden)  # (n, C); the end of a prompt predicts many first tokens
-    values = HeadLogprobs.apply(predictors / temperature, head, targets[wanted])  # two (n,)
-    empty = hidden.new_zeros(mask.shape, dtype=torch.float32)
-    logp, entropy = (empty.masked_scatter(wanted, v) for v in values)  # (B, T)
-    return logp, entropy
-
-
-def group_advantages(
-    rewards: Tensor, groups: Tensor, counted: Tensor | None = None, scale: bool = True, eps: float = 1e-4
+def decoupled_advantages(
+    rewards: Tensor,
+    questions: Tensor,
+    constructed: Tensor,
+    dae: str = "own",
+    divide_by_std: bool = True,
+    eps: float = 1e-4,
 ) -> Tensor:
-    """(r - mean) / (std + eps) within each group.
+    """(r - mean) / (std + eps) among the peers that each trajectory is compared with.
 
-    rewards: (N,); groups: (N,) integers, equal for members of one group, in any order; counted: (N,) bool, the members
-    that mean and std are of (all). Returns (N,). A member that differs from none of them gets exactly 0: a group whose
-    rewards are all equal, or that has one member. scale=False leaves out the division (Dr. GRPO). Source: DeepSeekMath
-    (GRPO) section 4.1, README step 4.
+    rewards: (N,); questions: (N,) integers, the question of each trajectory, in any order;
+    constructed: (N,) bool. Returns (N,). divide_by_std=False leaves out the division (Dr. GRPO).
+    Source: DeepSeekMath (GRPO) section 4.1, README step 4. With dae="own", as in the paper, sampled
+    and constructed trajectories never move each other:
+
+    >>> rewards = torch.tensor([1.0, 0, 0, 0, 1, 1])  # four sampled, then two constructed
+    >>> questions = torch.zeros(6, dtype=torch.long)
+    >>> constructed = torch.tensor([False, False, False, False, True, True])
+    >>> [round(a, 2) for a in decoupled_advantages(rewards, questions, constructed).tolist()]
+    [1.5, -0.5, -0.5, -0.5, 0.0, 0.0]
+
+    The mean of the sampled rewards is 1/4 and their standard deviation 1/2. A group in which every
+    answer is right has advantage exactly 0 and teaches nothing. In one group with the constructed
+    ones, the right sampled answer would look half as good and the wrong ones worse ("gradient
+    contamination"):
+
+    >>> mixed = decoupled_advantages(rewards, questions, constructed, dae="off")
+    >>> [round(a, 2) for a in mixed.tolist()]
+    [0.91, -0.91, -0.91, -0.91, 0.91, 0.91]
     """
     rewards = rewards.float()
-    same = groups[:, None] == groups[None, :]  # (N, N)
-    same = same if counted is None else same & counted
-    count = same.sum(dim=1).clamp(min=1)
-    mean = (same * rewards).sum(dim=1) / count  # (N,) of each member's group
+    peers = peers_of(questions, constructed, dae)  # (N, N)
+    count = peers.sum(dim=1).clamp(min=1)  # (N,)
+    mean = (peers * rewards).sum(dim=1) / count
     advantages = rewards - mean
-    if scale:
-        variance = (same * (rewards - mean[:, None]) ** 2).sum(dim=1) / (count - 1).clamp(min=1)
+    if divide_by_std:
+        squares = (rewards - mean[:, None]) ** 2  # (N, N) of each one's peers
+        variance = (peers * squares).sum(dim=1) / (count - 1).clamp(min=1)
         advantages = advantages / (variance.sqrt() + eps)
-    # the mean of equal numbers can be off by a rounding that eps would blow up: compare the rewards themselves
-    mixed = (same & (rewards != rewards[:, None])).any(dim=1)
-    return torch.where(mixed, advantages, 0.0)
+    # The mean of equal numbers can be off by a rounding, which a division by eps would blow up. So
+    # whether the peers' rewards differ is asked of the rewards themselves.
+    differs = (peers & (rewards != rewards[:, None])).any(dim=1)
+    return torch.where(differs, advantages, 0.0)
 
 
-def decoupled_groups(groups: Tensor, constructed: Tensor, dae: str = "own") -> tuple[Tensor, Tensor]:
-    """(group ids (N,), counted (N,) bool) for group_advantages: what constructed rewards are compared with.
+def peers_of(questions: Tensor, constructed: Tensor, dae: str) -> Tensor:
+    """(N, N) bool: row i holds the trajectories whose mean and standard deviation i is compared
+    with.
 
-    groups: (N,) the question of each trajectory; constructed: (N,) bool. dae is
-    "own":     the other constructed trajectories of the question, DAE as in the paper: constructed rewards cannot move
-               the advantage of a sampled answer ("gradient contamination", README step 4)
-    "batch":   all constructed trajectories of the batch
-    "sampled": the question's sampled answers, whose mean and std stay their own
-    "off":     everything of the question, in one group
+    Sampled trajectories are always compared with those of their question. Constructed ones with
+    "own":     the constructed ones of their question, DAE as in the paper
+    "batch":   all constructed ones of the batch
+    "sampled": the sampled ones of their question
+    "off":     all of their question, and so are the sampled ones then: no DAE
     """
-    counted = torch.ones_like(constructed)
+    same_question = questions[:, None] == questions[None, :]  # (N, N)
+    same_origin = constructed[:, None] == constructed[None, :]
+    both_constructed = constructed[:, None] & constructed[None, :]
     if dae == "own":
-        groups = groups * 2 + constructed.long()
-    elif dae == "batch":
-        groups = torch.where(constructed, -1, groups)
-    elif dae == "sampled":
-        counted = ~constructed
-    elif dae != "off":
-        raise ValueError(f"dae: expected own, batch, sampled or off, found {dae!r}")
-    return groups, counted
+        return same_question & same_origin
+    if dae == "batch":
+        return both_constructed | (same_question & same_origin)
+    if dae == "sampled":
+        return same_question & ~constructed[None, :]
+    if dae == "off":
+        return same_question
+    raise ValueError(f"dae: expected own, batch, sampled or off, found {dae!r}")
 
 
-def ots_weights(logprobs: Tensor, entropies: Tensor, low: float = 0.01, high: float = 10.0) -> Tensor:
-    """w = clamp(exp(log p + H), low, high) for each token, without gradient [inferred]; any shape, in nats.
+# ---------------------------------------------------------------- step 5: token weights
 
-    A token as likely as the policy's typical choice has w near 1, since E[log p] = -H; one that the policy
-    would hardly say has w near 0. Source: README step 5.
+
+def token_weights(logp: Tensor, entropy: Tensor, parts: Tensor) -> Tensor:
+    """The weight (B, T) of each token of constructed trajectories in their loss: OTS.
+
+    logp, entropy: (B, T) in nats, parts: (B, T) of the constants above, which OTS does not look at:
+    here a fork puts another rule.
     """
-    return (logprobs.detach() + entropies.detach()).exp().clamp(low, high)
+    return ots_weights(logp, entropy)
 
 
-def row_scales(lengths: Tensor, constructed: Tensor, kind: str, ref_coef: float, max_tokens: int) -> Tensor:
-    """The factor (N,) on each trajectory's token sum, so that the batch's sum is L_GRPO + ref_coef L_ref.
+def ots_weights(logp: Tensor, entropy: Tensor, low: float = 0.01, high: float = 10.0) -> Tensor:
+    """w = clamp(exp(log p + H), low, high) for each token, without gradient [inferred]; any shape,
+    in nats.
 
-    lengths: (N,) response tokens; constructed: (N,) bool. kind is the loss's normalisation:
-    "grpo":    mean over a row's tokens, then over rows (short answers weigh more per token)
-    "dapo":    mean over all tokens of the batch (every token weighs the same)
-    "dr_grpo": sum over tokens / (rows x max_tokens), a constant (no length bias)
+    A token as likely as the policy's typical choice has w near 1, since E[log p] = -H. One that the
+    policy would hardly say has w near 0: OTS suppresses it. Source: README step 5. Five tokens, the
+    third of them "Wait", which this policy says with probability 0.005 after a line it has just
+    finished:
+
+    >>> p = torch.tensor([0.97, 0.60, 0.005, 0.90, 0.30])
+    >>> entropy = torch.tensor([0.15, 0.90, 0.30, 0.40, 1.60])
+    >>> [round(w, 3) for w in ots_weights(p.log(), entropy).tolist()]
+    [1.127, 1.476, 0.01, 1.343, 1.486]
     """
-    lengths = lengths.float()
-    scales = torch.zeros_like(lengths)
-    for rows, factor in ((~constructed, 1.0), (constructed, ref_coef)):
-        count, tokens = rows.sum().clamp(min=1), (lengths * rows).sum().clamp(min=1)
-        if kind == "grpo":
-            each = 1 / (lengths.clamp(min=1) * count)
-        elif kind == "dapo":
-            each = (1 / tokens).expand_as(lengths)
-        elif kind == "dr_grpo":
-            each = (1 / (count * max_tokens)).expand_as(lengths)
-        else:
-            raise ValueError(f"loss normalisation: expected grpo, dapo or dr_grpo, found {kind!r}")
-        scales = torch.where(rows, factor * each, scales)
-    return scales
+    return (logp.detach() + entropy.detach()).exp().clamp(low, high)
 
 
-def decoupled_surrogate(
-    logp: Tensor, old_logp: Tensor, advantage: Tensor, clip_low: float, clip_high: float
+def token_parts(prefix: Tensor, diagnosis: Tensor, longest: int) -> Tensor:
+    """The part (B, longest) that each token of constructed trajectories belongs to.
+
+    prefix, diagnosis: (B,) tokens of the wrong prefix and of the diagnosis after it, 0 where there
+    is none.
+    """
+    steps = torch.arange(longest, device=prefix.device)  # (T,)
+    place = steps - prefix[:, None]  # (B, T) from the prefix's end on
+    diagnosis = diagnosis[:, None]  # (B, 1)
+    parts = torch.full_like(place, CORRECTION)
+    parts[place < diagnosis] = DIAGNOSIS
+    parts[place == 0] = TURN
+    parts[(diagnosis == 0).expand_as(parts)] = UNTURNED
+    parts[place < 0] = PREFIX
+    return parts
+
+
+# ---------------------------------------------------------------- step 6: the loss
+
+
+def clipped_surrogate(
+    logp: Tensor, old_logp: Tensor, advantages: Tensor, clip_low: float, clip_high: float
 ) -> tuple[Tensor, Tensor]:
     """Clipped policy-gradient loss of each token, and where the clip is active; both (B, T).
 
-    logp, old_logp: (B, T) log-probs of the taken tokens under pi_theta and pi_old, in nats; advantage: (B, 1)
-    one per trajectory, from its own group, or (B, T). Source: PPO eq. 7 per token, GRPO eq. 3; the two clips of DAPO.
+    logp, old_logp: (B, T) log-probs of the taken tokens under pi_theta and pi_old, in nats;
+    advantages: (B, 1), one per trajectory, or (B, T). Source: PPO eq. 7 for each token, GRPO eq. 3;
+    the two clips are DAPO's.
     """
-    ratio = torch.exp(logp - old_logp)  # (B, T), token by token: GRPO's ratio is not the sequence's
-    # min() keeps the pessimistic branch for either sign; choosing by the ratio alone inverts it for advantages < 0
-    gain = torch.minimum(ratio * advantage, ratio.clamp(1 - clip_low, 1 + clip_high) * advantage)
-    return -gain, gain < ratio * advantage
+    ratio = torch.exp(logp - old_logp)  # (B, T) a token's: GRPO's is not that of the sequence
+    clipped_ratio = ratio.clamp(1 - clip_low, 1 + clip_high)  # (B, T)
+    # min() takes the pessimistic one for either sign; a choice by the ratio alone is inverted for
+    # advantages < 0
+    gain = torch.minimum(ratio * advantages, clipped_ratio * advantages)
+    return -gain, gain < ratio * advantages
 
 
-def k3_kl(logp: Tensor, ref_logp: Tensor) -> Tensor:
-    """Schulman's k3 estimate of KL(pi_theta || pi_ref) at each token, any shape, in nats, never negative.
+def k3_kl(logp: Tensor, start_logp: Tensor) -> Tensor:
+    """Schulman's k3 estimate of KL(pi_theta || pi_start) at each token, any shape, in nats, never
+    negative.
 
-    Its mean over the policy's own samples is that KL. As a loss on such samples its gradient is that of
-    KL(pi_ref || pi_theta), as in GRPO eq. 4; log p - log p_ref as a loss would have none on average.
+    Its mean over the policy's own samples is that KL. As a loss on such samples its gradient is
+    that of KL(pi_start || pi_theta), as in GRPO eq. 4; log p - log p_start as a loss would have
+    none on average.
     """
-    log_ratio = ref_logp - logp
+    log_ratio = start_logp - logp
     return log_ratio.exp() - log_ratio - 1
+
+
+def loss_scales(
+    lengths: Tensor, constructed: Tensor, normalization: str, lambda_: float, max_tokens: int
+) -> Tensor:
+    """The factor (N,) on each trajectory's token sum: L_GRPO + lambda L_ref is their sum.
+
+    lengths: (N,) answer tokens; constructed: (N,) bool; normalization of each of the two losses:
+    "grpo":    mean over a trajectory's tokens, then trajectories: short ones' tokens weigh more
+    "dapo":    mean over all tokens: every token weighs the same
+    "dr_grpo": sum over tokens / (trajectories x max_tokens), a constant: no length bias
+    """
+    sampled_scales = normalisers(lengths, ~constructed, normalization, max_tokens)
+    constructed_scales = normalisers(lengths, constructed, normalization, max_tokens)
+    return torch.where(constructed, lambda_ * constructed_scales, sampled_scales)
+
+
+def normalisers(lengths: Tensor, members: Tensor, normalization: str, max_tokens: int) -> Tensor:
+    """(N,) factor of each trajectory if only the members (N,) bool make up a loss."""
+    lengths = lengths.float()
+    count = members.sum().clamp(min=1)
+    tokens = (lengths * members).sum().clamp(min=1)
+    if normalization == "grpo":
+        return 1 / (lengths.clamp(min=1) * count)
+    if normalization == "dapo":
+        return (1 / tokens).expand_as(lengths)
+    if normalization == "dr_grpo":
+        return (1 / (count * max_tokens)).expand_as(lengths)
+    raise ValueError(f"loss normalisation: expected grpo, dapo or dr_grpo, found {normalization!r}")
 
 
 def tapo_loss(
     logp: Tensor,
     old_logp: Tensor,
-    advantage: Tensor,
+    advantages: Tensor,
     mask: Tensor,
-    weight: Tensor,
-    scale: Tensor,
+    weights: Tensor,
+    scales: Tensor,
     clip_low: float = 0.2,
     clip_high: float = 0.2,
     kl_coef: float = 0.0,
-    ref_logp: Tensor | None = None,
+    start_logp: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The loss of one micro-batch; summed over micro-batches it is L_GRPO + lambda L_ref of the batch.
+    """The loss of one micro-batch. Summed over micro-batches it is L_GRPO + lambda L_ref of the
+    batch.
 
-    logp, old_logp, ref_logp: (B, T) nats; mask: (B, T) 1 on response tokens, the stop id included;
-    weight: (B, T) OTS weights, 1 on sampled rows; advantage: (B, 1) or (B, T); scale: (B,), of row_scales.
-    Returns (loss, clipped (B, T) bool within the mask). Masked entries may hold anything finite.
+    logp, old_logp, start_logp: (B, T) in nats; mask: (B, T) 1 on answer tokens, the stop id
+    included; weights: (B, T) of token_weights, 1 on sampled trajectories; advantages: (B, 1) or (B,
+    T); scales: (B,), of loss_scales. Returns (loss, clipped (B, T) bool within the mask). Masked
+    entries may hold anything finite.
     """
-    loss, clipped = decoupled_surrogate(logp, old_logp, advantage, clip_low, clip_high)
-    loss = loss * weight
-    if kl_coef and ref_logp is not None:
-        loss = loss + kl_coef * k3_kl(logp, ref_logp)
-    return (loss * mask * scale[:, None]).sum(), clipped & mask.bool()
+    surrogate, clipped = clipped_surrogate(logp, old_logp, advantages, clip_low, clip_high)
+    token_loss = surrogate * weights  # (B, T)
+    if kl_coef and start_logp is not None:
+        token_loss = token_loss + kl_coef * k3_kl(logp, start_logp)
+    return (token_loss * mask * scales[:, None]).sum(), clipped & mask.bool()

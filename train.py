@@ -1,304 +1,582 @@
-"""Train with GRPO or TAPO: a supervised cold start, then reinforcement learning on verified answers.
+"""Train a policy with TAPO or GRPO. Start reading here: train_step is the whole method in one page.
 
-    python train.py                                    # tiny model, built-in problems, minutes on a laptop
+    python train.py                                    # tiny model, built-in problems, on a laptop
     python train.py --preset gsm8k --out runs/gsm8k    # one GPU
 
-One RL step, in the order of rl_step and update_policy:
+    problems -> sample K each -> grade -> select candidates -> construct -> grade
+             -> advantages (decoupled) -> token weights -> loss -> one update
 
-    problems -> sample K each -> reward -> choose candidates -> construct -> reward
-             -> advantages (decoupled) -> old log-probs -> micro-batches -> loss -> one update
+The numbers in train_step are those of the README. GRPO is the same code with nothing constructed.
+OPSD and SFT, the paper's other baselines, come from support/baselines.py. The second half of this
+file, from "the loop" on, is what any trainer has.
 
-Departure from the paper: the first update of a step starts from the very weights that sampled, so its own
-forward pass gives pi_old's log-probs, and there is no separate pass.
+Departure from the paper: the first update of a step starts from the very weights that sampled, so
+its own forward pass gives pi_old's log-probs, and there is no separate pass for them.
 
-Letters in shapes: B answers of a micro-batch, T tokens of the longest, N trajectories of a step.
+Letters in shapes: N trajectories of a step, B those of a micro-batch, T tokens of the longest
+answer.
 """
 
 import random
-import signal
 import sys
-from collections import defaultdict
-from dataclasses import asdict, replace
-from itertools import repeat
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
-from augment import Construction, Group, construction_metrics, format_parts, hinted_question, rollout_metrics
-from coldstart import coldstart, construction_report
-from data import Problem, run_main
-from eval import format_table
+import augment
+import coldstart
+import tapo_loss
+from augment import Construction, construct, grade_constructions, select_candidates
+from data import load_problem_sets
+from eval import evaluate
 from model import Transformer
-from support.hub import read_lines
-from support.packing import Trajectory, micro_batches, pack
-from support.plan import device_memory, format_plan, plan_of
-from support.runs import Config, Run, parse_config
-from tapo_loss import decoupled_groups, group_advantages, k3_kl, ots_weights, row_scales, tapo_loss
+from rollout import PREFILL_TOKENS, Group, Policy, Trajectory, answer_problems
+from support import baselines, blocks, metrics, plan
+from support.cli import run_main
+from support.files import InputError, read_lines
+from support.hub import ModelConfig
+from support.logprobs import autocast, packed_logprobs, score
+from support.optim import adamw, clipped_update
+from support.packing import Packed, micro_batches, pack
+from support.report import format_table
+from support.runs import Interrupts, Laps, RunFolder, step_of
+from support.settings import TINY, Settings, parse_settings, seed_of
+from tasks import Problem, teacher_of
+
+# ---------------------------------------------------------------- one step
 
 
-def problems_of(run: Run, step: int) -> list[Problem]:
-    """The step's questions: each pass over the problems goes in a new order."""
-    size, n = len(run.problems), run.config.questions
-    indices = range(step * n, step * n + n)
-    orders = {e: random.Random(run.seed("order", e)).sample(range(size), size) for e in {i // size for i in indices}}
-    return [run.problems[orders[i // size][i % size]] for i in indices]
+def train_step(
+    policy: Policy,
+    start: Transformer | None,
+    problems: list[Problem],
+    optimizer: torch.optim.Optimizer,
+    settings: Settings,
+    step: int,
+) -> "StepReport":
+    """One step on these problems. start: the policy that RL began with, where its KL is wanted."""
+    laps = Laps()
+
+    # 1  K answers to each question, each graded by the checker
+    seed = seed_of(settings.seed, "rollout", step)
+    groups = answer_problems(policy, problems, settings, seed)
+    laps.lap("sample")
+
+    # 2  questions at the edge of what the policy can do (DCS): some of their wrong answers, each
+    #    with a right sibling
+    seed = seed_of(settings.seed, "construct", step)
+    pairs = select_candidates(groups, settings, seed) if settings.constructs else []
+
+    # 3  the policy rewrites them: its own wrong beginning, a diagnosis, the correction
+    constructions = construct(policy, pairs, settings, seed)
+    grade_constructions(constructions, settings)
+    laps.lap("construct")
+
+    # 4  advantages within each group; constructed answers are compared among themselves (DAE)
+    sampled = sampled_trajectories(groups)
+    batch = sampled + constructed_trajectories(constructions, groups)
+    if settings.algo in ("tapo", "grpo"):
+        advantages = advantages_of(batch, settings)  # (N, 1)
+    else:
+        batch, advantages = baselines.baseline_batch(policy, groups, batch, settings, step)
+
+    # 5, 6  token weights (OTS), clipped loss, one update
+    lr = settings.lr * min(1.0, (step + 1) / max(settings.warmup, 1))
+    update = update_policy(policy, start, batch, advantages, optimizer, settings, lr)
+    laps.lap("update")
+
+    kl = kl_to_start(start, sampled[: settings.kl_rows], settings)
+    return StepReport(groups, constructions, update, kl, laps.seconds)
 
 
-def rl_step(run: Run, step: int, optimizer: torch.optim.Optimizer, start: Transformer | None) -> dict[str, Any]:
-    """One step of any --algo; returns its metrics. start is the policy that RL began with."""
-    c = run.config
-    with run.phase("sample"):
-        groups = run.answer(problems_of(run, step), "rollout", step)
-    rows = [
-        Trajectory(r.prompt_ids, r.token_ids, reward, i, logprobs=r.logprobs)
-        for i, group in enumerate(groups)
-        for r, reward in zip(group.rollouts, group.rewards, strict=True)
-    ]
-    metrics = rollout_metrics(groups, c.n_pos, c.n_neg)
-    metrics["kl"] = kl_to(start, run, rows[: c.kl_rows]) if start and c.kl_rows else None
-    made: list[Construction] = []
-    if c.constructs:
-        with run.phase("construct"):
-            made = run.rewrite(groups, step)
-        for m in made:
-            if not m.refused:
-                bare = groups[m.group].rollouts[0].prompt_ids  # the question without the synthesis prompt
-                row = Trajectory(bare, m.token_ids, m.reward, m.group, "constructed")
-                rows.append(replace(row, prefix=m.prefix, diagnosis=m.diagnosis_tokens))
-        run.log("samples.jsonl", *({"step": step + 1, **asdict(m)} for m in made))
-        metrics |= construction_metrics(made)
-    with run.phase("update"):
-        if c.algo == "opsd":
-            rows = taught(run, groups, rows, step)
-        elif c.algo == "sft":
-            rows = [row for row in rows if row.kind == "constructed" and row.reward]
-        metrics |= update_policy(run, rows, optimizer, c.lr * min(1.0, (step + 1) / max(c.warmup, 1)), start)
-    if step % c.show_every == 0:
-        show(groups, made, step)
-    return metrics
+@dataclass
+class StepReport:
+    """What a step made and measured."""
+
+    groups: list[Group]
+    constructions: list[Construction]
+    update: dict[str, Any]  # metrics of the update
+    kl: float | None  # to the starting policy, nats a token
+    seconds: dict[str, float]  # by phase
 
 
-def taught(run: Run, groups: list[Group], rows: list[Trajectory], step: int) -> list[Trajectory]:
-    """OPSD: the sampled answers that have a right sibling, with the log-probs of their tokens under the same policy
-    with that sibling in sight, its teacher."""
-    c, rng, kept, hinted = run.config, random.Random(run.seed("teacher", step)), [], []
-    for n, row in enumerate(rows):
-        group, own = groups[row.group], n % c.k
-        right = [text for j, text in enumerate(group.texts) if group.rewards[j] and j != own]
-        if right:
-            request = hinted_question(group.problem.question, rng.choice(right), c.synthesis)
-            teacher = Trajectory(run.tokenizer.question_prompt(request), row.token_ids)
-            if len(teacher) <= run.model.config.max_position_embeddings:
-                kept.append(row)
-                hinted.append(teacher)
-    scored = logprobs_of(run.model, run, hinted)
-    return [replace(row, teacher_logprobs=logprobs) for row, logprobs in zip(kept, scored, strict=True)]
+def sampled_trajectories(groups: list[Group]) -> list[Trajectory]:
+    """Every answer, with the token ids that the sampler gave, untouched."""
+    trajectories = []
+    for number, group in enumerate(groups):
+        for rollout, grade in zip(group.rollouts, group.grades, strict=True):
+            trajectories.append(
+                Trajectory(
+                    rollout.prompt_ids,
+                    rollout.token_ids,
+                    reward=grade.reward,
+                    right=grade.right,
+                    question=number,
+                    logprobs=rollout.logprobs,
+                )
+            )
+    return trajectories
 
 
-def advantages_of(rows: list[Trajectory], c: Config) -> Tensor:
-    """One advantage a trajectory, (N,); --algo opsd has one a token instead, made in update_policy."""
-    rewards = torch.tensor([row.reward for row in rows], dtype=torch.float)  # (N,)
-    if c.algo == "sft":  # then the gradient is that of the mean negative log-prob
-        return torch.ones_like(rewards)
-    constructed = torch.tensor([row.kind == "constructed" for row in rows], dtype=torch.bool)
-    groups, counted = decoupled_groups(torch.tensor([row.group for row in rows], dtype=torch.long), constructed, c.dae)
-    return group_advantages(rewards, groups, counted, scale=c.loss != "dr_grpo")
+def constructed_trajectories(
+    constructions: list[Construction], groups: list[Group]
+) -> list[Trajectory]:
+    """Every y_ref as an answer to the *bare* question, whose prompt its sampled answers have."""
+    trajectories = []
+    for made in constructions:
+        if not made.refused:
+            trajectories.append(
+                Trajectory(
+                    groups[made.question].rollouts[0].prompt_ids,
+                    made.token_ids,
+                    reward=made.grade.reward,
+                    right=made.grade.right,
+                    question=made.question,
+                    origin="constructed",
+                    prefix=made.prefix_tokens,
+                    diagnosis=made.diagnosis_tokens,
+                )
+            )
+    return trajectories
+
+
+# ---------------------------------------------------------------- steps 4 to 6
+
+
+def advantages_of(batch: list[Trajectory], settings: Settings) -> Tensor:
+    """One advantage for each trajectory, (N, 1)."""
+    rewards = torch.tensor([t.reward for t in batch])  # (N,)
+    questions = torch.tensor([t.question for t in batch])  # (N,)
+    divide_by_std = settings.loss != "dr_grpo"
+    constructed = constructed_mask(batch)  # (N,)
+    advantages = tapo_loss.decoupled_advantages(
+        rewards, questions, constructed, settings.dae, divide_by_std
+    )
+    return advantages[:, None]
+
+
+def constructed_mask(batch: list[Trajectory]) -> Tensor:
+    return torch.tensor([t.origin == "constructed" for t in batch], dtype=torch.bool)  # (N,)
+
+
+@dataclass
+class MicroBatch:
+    """Trajectories of one origin that go through the model together."""
+
+    trajectories: list[Trajectory]
+    packed: Packed
+    advantages: Tensor  # (B, 1) or (B, T)
+    scales: Tensor  # (B,) of loss_scales
+    parts: Tensor | None  # (B, T) of constructed ones: tapo_loss.token_parts
+    old_logp: Tensor | None = None  # (B, T) log-probs under pi_old, once they are known
 
 
 def update_policy(
-    run: Run, rows: list[Trajectory], optimizer: torch.optim.Optimizer, lr: float, start: Transformer | None
+    policy: Policy,
+    start: Transformer | None,
+    batch: list[Trajectory],
+    advantages: Tensor,
+    optimizer: torch.optim.Optimizer,
+    settings: Settings,
+    lr: float,
 ) -> dict[str, Any]:
-    """Advantages, then c.updates updates from the whole batch of trajectories; returns metrics."""
-    c = run.config
-    advantages = advantages_of(rows, c)
-    constructed = torch.tensor([row.kind == "constructed" for row in rows], dtype=torch.bool)
-    lengths = torch.tensor([len(row.token_ids) for row in rows], dtype=torch.long)
-    scales = row_scales(lengths, constructed, c.loss, c.lambda_, c.max_new_tokens)
-    # A row without advantage moves no weight, and row_scales has counted it: its forward pass can be left out.
-    # Constructed rows stay, so that OTS weights are measured on all of them.
-    needed = (scales > 0) & (constructed | (advantages != 0) | (c.kl_coef > 0) | (c.algo == "opsd"))
-    rows = [row for row, need in zip(rows, needed.tolist(), strict=True) if need]
-    advantages, scales, constructed = advantages[needed], scales[needed], constructed[needed]
+    """Loss and update (settings.updates of them) from the whole batch; returns metrics.
 
-    metrics: dict[str, Any] = {"trained_rows": len(rows), "loss": None, "grad_norm": None}
-    old: list[Tensor] = []  # pi_old's log-probs of each micro-batch
-    means: dict[str, Tensor] = defaultdict(lambda: torch.zeros(2, device=run.device))  # name -> (sum, count)
-    batches: list[tuple[bool, list[int]]] = []  # of one kind each, so that the gradient of each kind can be told
-    for kind in (False, True):
-        of_kind = (constructed == kind).nonzero()[:, 0].tolist()
-        batches += [(kind, [of_kind[i] for i in b]) for b in micro_batches([rows[i] for i in of_kind], c.micro_tokens)]
-    for update in range(c.updates if rows else 0):
-        loss_sum = torch.zeros((), device=run.device)
-        from_sampled: list[Tensor] = []
-        for b, (is_ref, indices) in enumerate(batches):
-            batch = [rows[i] for i in indices]
-            packed = pack(batch, run.device)
-            mask, scale = packed.mask, scales[indices].to(run.device)  # (B, T), (B,)
-            advantage = advantages[indices, None].to(run.device)  # (B, 1)
-            if b and is_ref and not batches[b - 1][0] and c.split_gradients:  # all sampled ones are done
-                from_sampled = [p.grad.clone() for p in run.model.parameters() if p.grad is not None]
-            with run.autocast():
-                logp, entropy = run.model.logprobs(packed, c.temperature)  # (B, T)
-            ots = ots_weights(logp, entropy)
-            weight = ots if is_ref and c.ots and c.algo == "tapo" else torch.ones_like(ots)
-            if is_ref and not c.train_prefix:
-                weight = weight * (places_of(batch, mask) >= 0)
-            if update == 0:  # theta is still pi_old
-                old.append(logp.detach())
-                measure(means, batch, logp.detach(), ots, mask)
-            if c.algo == "opsd":  # its expected gradient is that of each token's KL(policy || teacher)
-                advantage = padded([row.teacher_logprobs or [] for row in batch], mask) - old[b]  # (B, T)
-            ref_logp = None
-            if c.kl_coef and start and not is_ref:
-                with torch.no_grad(), run.autocast():
-                    ref_logp, _ = start.logprobs(packed, c.temperature)
-            loss, clipped = tapo_loss(
-                logp, old[b], advantage, mask, weight, scale, c.clip_low, c.clip_high, c.kl_coef, ref_logp
+    advantages: (N, 1), or (N, T) with one for each token (OPSD).
+    """
+    constructed = constructed_mask(batch)  # (N,)
+    lengths = torch.tensor([len(t.token_ids) for t in batch])  # (N,)
+    scales = tapo_loss.loss_scales(
+        lengths, constructed, settings.loss, settings.lambda_, settings.max_new_tokens
+    )  # (N,)
+
+    # A trajectory without advantage moves no weight, and the scales have counted it already: its
+    # forward pass can be left out. Constructed ones stay, so that OTS is measured on all of them.
+    moves = (advantages != 0).any(dim=1)  # (N,)
+    needed = (scales > 0) & (constructed | moves | (settings.kl_coef > 0))
+    everything = (batch, advantages, scales)
+    sampled_part = micro_batches_of(policy, *everything, needed & ~constructed, settings)
+    constructed_part = micro_batches_of(policy, *everything, needed & constructed, settings)
+
+    measured: dict[str, Any] = {"trained_rows": int(needed.sum()), "loss": None, "grad_norm": None}
+    means = metrics.Means()
+    split = settings.split_gradients and bool(sampled_part) and bool(constructed_part)
+    for _ in range(settings.updates if measured["trained_rows"] else 0):
+        loss = add_gradients(policy, start, sampled_part, settings, means)  # L_GRPO
+        from_sampled = metrics.gradients(policy.model) if split else []
+        loss += add_gradients(policy, start, constructed_part, settings, means)  # + lambda L_ref
+        if split:
+            measured |= metrics.gradient_metrics(policy.model, from_sampled)
+        # a gradient that is not finite is dropped: no update, and the norm is None
+        norm = clipped_update(policy.model, [optimizer], lr, settings.grad_clip)
+        measured |= {"loss": loss, "grad_norm": norm, "skipped": norm is None}
+    return measured | means.result()
+
+
+def micro_batches_of(
+    policy: Policy,
+    batch: list[Trajectory],
+    advantages: Tensor,
+    scales: Tensor,
+    chosen: Tensor,
+    settings: Settings,
+) -> list[MicroBatch]:
+    """The chosen trajectories (N,), all of one origin, in micro-batches of at most micro_tokens.
+
+    A packed row holds each prompt once and no padding; attention lets an answer see its prompt and
+    itself alone. There too is the shift by one: which position predicts a token.
+    """
+    numbers = chosen.nonzero()[:, 0].tolist()
+    made = []
+    for indices in micro_batches([batch[i] for i in numbers], settings.micro_tokens):
+        members = [numbers[i] for i in indices]
+        trajectories = [batch[i] for i in members]
+        packed = pack(trajectories, policy.model.device)
+        longest = packed.mask.shape[1]
+        made.append(
+            MicroBatch(
+                trajectories,
+                packed,
+                advantages[members, :longest].to(packed.mask.device),
+                scales[members].to(packed.mask.device),
+                parts_of(trajectories, longest, packed.mask.device),
             )
-            loss.backward()
-            loss_sum += loss.detach()
-            for name, of_sign in (("clip_low_share", advantage < 0), ("clip_high_share", advantage > 0)):
-                means[name] += torch.stack(((clipped & of_sign).sum(), mask.sum()))
-        if from_sampled:
-            metrics |= gradient_metrics(run.model, from_sampled)
-        norm = run.update([optimizer], lr)
-        metrics |= {"loss": loss_sum.item(), "grad_norm": norm, "skipped": norm is None}
-    return metrics | {name: (total / count).item() for name, (total, count) in means.items() if count > 0}
+        )
+    return made
 
 
-# ---------------------------------------------------------------- what is measured
+def parts_of(trajectories: list[Trajectory], longest: int, device: torch.device) -> Tensor | None:
+    """tapo_loss.token_parts (B, longest) of constructed trajectories, None for sampled ones."""
+    if trajectories[0].origin == "sampled":
+        return None
+    prefix = torch.tensor([t.prefix for t in trajectories], device=device)  # (B,)
+    diagnosis = torch.tensor([t.diagnosis for t in trajectories], device=device)  # (B,)
+    return tapo_loss.token_parts(prefix, diagnosis, longest)
 
 
-def places_of(batch: list[Trajectory], mask: Tensor) -> Tensor:
-    """Place of each token (B, T) from the first one after the wrong prefix, the one that decides to reflect."""
-    turn = torch.tensor([[row.prefix] for row in batch], device=mask.device)  # (B, 1)
-    return torch.arange(mask.shape[1], device=mask.device) - turn
+def add_gradients(
+    policy: Policy,
+    start: Transformer | None,
+    micro_batches: list[MicroBatch],
+    settings: Settings,
+    means: metrics.Means,
+) -> float:
+    """Add the gradients of these micro-batches' losses to the weights'; returns the losses' sum.
+
+    Neither depends on how the batch was cut: the scales are those of the whole batch.
+    """
+    loss_sum = 0.0
+    for micro in micro_batches:
+        mask = micro.packed.mask  # (B, T)
+        with autocast(mask.device):
+            logp, entropy = packed_logprobs(policy.model, micro.packed, settings.temperature)
+
+        if micro.old_logp is None:
+            # The weights have not moved since the answers were sampled, so these are pi_old's
+            # log-probs. Those of a constructed trajectory must be computed here: it was sampled
+            # under the synthesis prompt and is trained under the bare question, where the same
+            # tokens have other probabilities than the sampler saw.
+            micro.old_logp = logp.detach()  # (B, T)
+            measure_tokens(micro, micro.old_logp, entropy, means)
+
+        start_logp = None
+        if settings.kl_coef and start is not None and micro.parts is None:
+            with torch.no_grad(), autocast(mask.device):
+                start_logp, _ = packed_logprobs(start, micro.packed, settings.temperature)
+
+        loss, clipped = tapo_loss.tapo_loss(
+            logp,
+            micro.old_logp,
+            micro.advantages,
+            mask,
+            weights_of(micro, logp, entropy, settings),
+            micro.scales,
+            settings.clip_low,
+            settings.clip_high,
+            settings.kl_coef,
+            start_logp,
+        )
+        loss.backward()
+        loss_sum += loss.item()
+        means.add("clip_low_share", clipped & (micro.advantages < 0), mask)
+        means.add("clip_high_share", clipped & (micro.advantages > 0), mask)
+    return loss_sum
 
 
-def padded(values: list[list[float]], mask: Tensor) -> Tensor:
-    """Numbers of each answer's tokens as (B, T), 0 behind them."""
-    return pad_sequence([torch.tensor(numbers) for numbers in values], batch_first=True).to(mask.device)
+def weights_of(micro: MicroBatch, logp: Tensor, entropy: Tensor, settings: Settings) -> Tensor:
+    """Token weights (B, T): 1 on sampled trajectories, OTS on constructed ones."""
+    weights = torch.ones_like(logp)
+    if micro.parts is None:
+        return weights
+    if settings.ots and settings.algo == "tapo":
+        weights = tapo_loss.token_weights(logp, entropy, micro.parts)
+    if not settings.train_prefix:
+        weights = weights.masked_fill(micro.parts == tapo_loss.PREFIX, 0.0)
+    return weights
 
 
-def measure(means: dict[str, Tensor], batch: list[Trajectory], logp: Tensor, ots: Tensor, mask: Tensor) -> None:
-    """Add the token sums of a micro-batch, all of one kind; logp, ots, mask (B, T). Sampled answers: |trainer's -
-    sampler's log-prob| in nats. Constructed ones: OTS weights, in all and by part: the wrong prefix, and of those that
-    turn after it the diagnosis, whose first token is the turn, and the correction."""
-    if batch[0].kind == "sampled":
-        parts = {"mismatch": mask}
-        values = (logp - padded([row.logprobs or [] for row in batch], mask)).abs()
-    else:
-        place, values = places_of(batch, mask), ots
-        end = torch.tensor([[row.diagnosis] for row in batch], device=mask.device)  # (B, 1)
-        turned = mask * (end > 0)
-        parts = {
-            "ots_weight": mask,
-            "ots_weight_prefix": mask * (place < 0),
-            "ots_weight_turn": turned * (place == 0),
-            "ots_weight_diagnosis": turned * (place >= 0) * (place < end),
-            "ots_weight_correction": turned * (place >= end),
-        }
-    for name, where in parts.items():
-        means[name] += torch.stack(((values * where).sum(), where.sum()))
+def measure_tokens(micro: MicroBatch, logp: Tensor, entropy: Tensor, means: metrics.Means) -> None:
+    """logp, entropy: (B, T) under pi_old.
+
+    Sampled answers: |trainer's - sampler's log-prob| in nats. Constructed: OTS weights by part.
+    """
+    mask = micro.packed.mask  # (B, T)
+    if micro.parts is None:
+        sampler_logp = baselines.padded([t.logprobs for t in micro.trajectories])  # (B, T)
+        means.add("mismatch", (logp - sampler_logp.to(mask.device)).abs(), mask)
+        return
+    weights = tapo_loss.ots_weights(logp, entropy)  # (B, T)
+    means.add("ots_weight", weights, mask)
+    for name, parts in tapo_loss.MEASURED_PARTS.items():
+        of_part = torch.isin(micro.parts, torch.tensor(parts, device=mask.device))  # (B, T)
+        means.add(f"ots_weight_{name}", weights, mask * of_part)
 
 
-def gradient_metrics(model: Transformer, from_sampled: list[Tensor]) -> dict[str, float | None]:
-    """Norms of the gradients of sampled and of constructed rows, and their cosine: below 0 they pull apart."""
-    total = [p.grad for p in model.parameters() if p.grad is not None]
-    a = torch.cat([g.flatten() for g in from_sampled])
-    b = torch.cat([(g - s).flatten() for g, s in zip(total, from_sampled, strict=True)])
-    norms, product = (a.norm().item(), b.norm().item()), torch.dot(a, b).item()
-    cosine = product / (norms[0] * norms[1]) if min(norms) > 0 else None
-    return {"grad_norm_sampled": norms[0], "grad_norm_ref": norms[1], "grad_cosine": cosine}
-
-
-@torch.no_grad()
-def logprobs_of(model: Transformer, run: Run, rows: list[Trajectory]) -> list[list[float]]:
-    """The model's log-probs of each row's answer tokens, in nats."""
-    scored: list[list[float]] = [[] for _ in rows]
-    for indices in micro_batches(rows, run.config.micro_tokens):
-        with run.autocast():
-            logp, _ = model.logprobs(pack([rows[i] for i in indices], run.device), run.config.temperature)
-        for i, numbers in zip(indices, logp.tolist(), strict=True):
-            scored[i] = numbers[: len(rows[i].token_ids)]
-    return scored
-
-
-def kl_to(start: Transformer, run: Run, rows: list[Trajectory]) -> float:
+def kl_to_start(
+    start: Transformer | None, sampled: list[Trajectory], settings: Settings
+) -> float | None:
     """k3 estimate of KL(policy || start) on sampled answers, nats a token."""
-    ref = torch.tensor([x for logprobs in logprobs_of(start, run, rows) for x in logprobs])
-    return k3_kl(torch.tensor([x for row in rows for x in row.logprobs or []]), ref).mean().item()
-
-
-def show(groups: list[Group], made: list[Construction], step: int) -> None:
-    """Three whole samples: a right answer, a wrong one, and a construction, where there is one."""
-    samples = [sample for group in groups for sample in zip(group.rewards, group.texts, repeat(group.problem))]
-    blocks = [f"--- step {step + 1}"]
-    for wanted in (1.0, 0.0):
-        for reward, text, problem in [sample for sample in samples if sample[0] == wanted][:1]:
-            blocks.append(f"[sampled, reward {reward:g}, gold {problem.answer}] {problem.question}\n{text}")
-    for m in [m for m in made if m.reward and m.diagnosis][:1]:
-        blocks.append(f"[constructed, reward {m.reward:g}] {m.question}\n{format_parts(m)}")
-    tqdm.write("\n\n".join(blocks) + "\n")
+    if start is None or not sampled:
+        return None
+    scored = score(start, sampled, settings.temperature, settings.micro_tokens)
+    start_logp = torch.tensor([x for logprobs in scored for x in logprobs])
+    logp = torch.tensor([x for t in sampled for x in t.logprobs])
+    return tapo_loss.k3_kl(logp, start_logp).mean().item()
 
 
 # ---------------------------------------------------------------- the loop
 
 
-def rl(run: Run) -> None:
-    """c.steps steps of RL, measured before and after on held-out problems."""
-    c, optimizer = run.config, run.optimizer(run.config.lr)
-    if run.resumed:
-        run.restore(optimizer)
-    elif c.stage == "rl":  # else the cold start has been saved
+@dataclass
+class Run:
+    """What stands around the steps: the policy in training, its folder, what is measured."""
+
+    folder: RunFolder
+    settings: Settings
+    policy: Policy
+    problems: list[Problem]
+    held_out: list[Problem]
+    tokens_generated: int = 0  # by the steps so far
+
+    def look(self, step: int) -> dict[str, Any]:
+        """Measure the policy on the held-out problems: sampled, at the temperature of training."""
+        settings = self.settings
+        summary, _ = evaluate(
+            self.policy,
+            self.held_out,
+            samples=settings.eval_samples,
+            temperature=settings.temperature,
+            strict=settings.strict,
+            max_new_tokens=settings.max_new_tokens,
+            seed=seed_of(settings.seed, "eval"),
+            max_rows=settings.max_rows,
+        )
+        record = {"stage": "eval", "step": step, "tokens_generated": self.tokens_generated}
+        self.folder.log("metrics.jsonl", record | summary)
+        return summary
+
+    def save(self, step: int, optimizer: torch.optim.Optimizer | None = None) -> Path:
+        state = {"tokens_generated": self.tokens_generated}
+        policy = self.policy
+        return self.folder.save(step, policy.model, policy.tokenizer, optimizer, state=state)
+
+    def log(self, report: StepReport, step: int) -> dict[str, Any]:
+        """Write a step's metrics and constructions down; returns the metrics."""
+        rollouts = [rollout for group in report.groups for rollout in group.rollouts]
+        self.tokens_generated += sum(len(rollout.token_ids) for rollout in rollouts)
+        self.tokens_generated += sum(made.reply_tokens for made in report.constructions)
+        eligible = [augment.is_eligible(group, self.settings) for group in report.groups]
+        measured = metrics.rollout_metrics(report.groups, eligible) | {"kl": report.kl}
+        if self.settings.constructs:
+            measured |= metrics.construction_metrics(report.constructions)
+        measured |= report.update
+        measured |= {"tokens_generated": self.tokens_generated, "seconds": report.seconds}
+        self.folder.log("metrics.jsonl", {"stage": "rl", "step": step, **measured})
+        records = [metrics.construction_record(made, step) for made in report.constructions]
+        self.folder.log("samples.jsonl", *records)
+        return measured
+
+
+def train(run: Run, resumed: Path | None) -> None:
+    """settings.steps steps of RL, measured before and after on held-out problems."""
+    settings = run.settings
+    optimizer = adamw(run.policy.model.parameters(), settings.lr)
+    steps_made = 0
+    if resumed is not None:
+        state = run.folder.restore(resumed, run.policy.model, optimizer)
+        run.tokens_generated = state["tokens_generated"]
+        steps_made = step_of(resumed)
+    elif settings.stage == "rl":  # else the cold start has been saved
         run.save(0)
-    before = next((r for r in read_lines(run.out / "metrics.jsonl") if r["stage"] == "eval"), None) or run.look(0)
-    start = None
-    if c.kl_rows or c.kl_coef:  # the policy that RL began with
-        start = Transformer.from_pretrained(run.out / "checkpoints" / "step-0").to(run.device).requires_grad_(False)
-    stop: list[int] = []  # Ctrl-C lets the step end first: half an update must not be saved
-    default = signal.signal(signal.SIGINT, lambda number, _: stop.append(number))
-    with tqdm(total=c.steps, initial=run.first, desc=c.algo, unit="step") as bar:
-        for step in range(run.first, c.steps):
-            run.seconds.clear()
-            metrics = rl_step(run, step, optimizer, start)
-            seconds = {name: round(value, 3) for name, value in run.seconds.items()}
-            tokens = {"tokens_generated": run.tokens_generated}
-            run.log("metrics.jsonl", {"stage": "rl", "step": step + 1, **metrics, **tokens, "seconds": seconds})
-            bar.set_postfix(reward=f"{metrics['reward']:.3f}", eligible=f"{metrics['eligible_share']:.2f}")
+    before = first_measurement(run)
+    start = starting_policy(run)
+
+    with Interrupts() as interrupts, tqdm(total=settings.steps, initial=steps_made) as bar:
+        bar.set_description(settings.algo)
+        for step in range(steps_made, settings.steps):
+            problems = problems_of_step(run.problems, settings, step)
+            report = train_step(run.policy, start, problems, optimizer, settings, step)
+            measured = run.log(report, step + 1)
+            if step % settings.show_every == 0:
+                tqdm.write(metrics.whole_samples(report.groups, report.constructions, step + 1))
+            eligible = f"{measured['eligible_share']:.2f}"
+            bar.set_postfix(reward=f"{measured['reward']:.3f}", eligible=eligible)
             bar.update()
-            if c.eval_every and (step + 1) % c.eval_every == 0 and step + 1 < c.steps:
+            is_last = step + 1 == settings.steps
+            if is_due(step + 1, settings.eval_every) and not is_last:
                 run.look(step + 1)
-            if stop or ((step + 1) % c.save_every == 0 and step + 1 < c.steps):
-                folder = run.save(step + 1, optimizer)
-            if stop:
-                signal.signal(signal.SIGINT, default)
-                raise SystemExit(f"\nstopped; {folder} is saved, go on with --resume")
-    signal.signal(signal.SIGINT, default)
-    print(f"\ncheckpoint: {run.save(c.steps, optimizer)}\n")
-    examples = [m for m in read_lines(run.out / "samples.jsonl") if m["reward"] and m["diagnosis"] and m["prefix"]]
-    if examples:
-        step = examples[-1].pop("step")
-        print(f"A trajectory that the policy constructed in step {step}, from a wrong answer of its own:\n")
-        print(format_parts(Construction(**examples[-1])) + "\n")
-    print(f"{len(run.held_out)} held-out problems, sampled at temperature {c.temperature}, seed {c.seed}:\n")
-    print(format_table({"before RL": before, f"{c.algo}, {c.steps} steps": run.look(c.steps)}))
+            if interrupts.came or is_last or is_due(step + 1, settings.save_every):
+                checkpoint = run.save(step + 1, optimizer)
+            if interrupts.came:
+                raise SystemExit(f"\nstopped; {checkpoint} is saved, go on with --resume")
+    print_outcome(run, before)
+
+
+def problems_of_step(problems: list[Problem], settings: Settings, step: int) -> list[Problem]:
+    """The step's questions: each pass over the problems goes in a new order."""
+    size = len(problems)
+    wanted = range(step * settings.questions, (step + 1) * settings.questions)
+    order_of_pass = {}
+    for number in {i // size for i in wanted}:
+        rng = random.Random(seed_of(settings.seed, "order", number))
+        order_of_pass[number] = rng.sample(range(size), size)
+    return [problems[order_of_pass[i // size][i % size]] for i in wanted]
+
+
+def is_due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def first_measurement(run: Run) -> dict[str, Any]:
+    """The held-out problems before RL, measured now unless a run that is resumed has done so."""
+    for record in read_lines(run.folder.path / "metrics.jsonl"):
+        if record["stage"] == "eval":
+            return record
+    return run.look(0)
+
+
+def starting_policy(run: Run) -> Transformer | None:
+    """The policy that RL began with, where a KL to it is wanted."""
+    if not (run.settings.kl_rows or run.settings.kl_coef):
+        return None
+    start = Transformer.from_pretrained(run.folder.checkpoint(0))
+    return start.to(run.policy.model.device).requires_grad_(False)
+
+
+def print_outcome(run: Run, before: dict[str, Any]) -> None:
+    """A construction of the run, and the table before and after."""
+    settings = run.settings
+    print(f"\ncheckpoint: {run.folder.checkpoint(settings.steps)}\n")
+    for record in reversed(read_lines(run.folder.path / "samples.jsonl")):
+        if record["right"] and record["diagnosis_tokens"] and record["prefix_tokens"]:
+            print(f"A trajectory that the policy constructed in step {record['step']},", end=" ")
+            print(f"from a wrong answer of its own:\n\n{metrics.format_parts(record['parts'])}\n")
+            break
+    after = run.look(settings.steps)
+    drawn = f"sampled at temperature {settings.temperature}, seed {settings.seed}"
+    print(f"{len(run.held_out)} held-out problems, {drawn}:\n")
+    print(format_table({"before RL": before, f"{settings.algo}, {settings.steps} steps": after}))
+
+
+# ---------------------------------------------------------------- the command
+
+
+def open_run(settings: Settings) -> tuple[Run, Path | None]:
+    """Load all that a run needs, and make its folder when nothing can be refused any more.
+
+    Returns the run, and the checkpoint that it goes on from. Raises InputError.
+    """
+    check_start(settings)
+    folder = RunFolder(settings.out)
+    resumed = None
+    if settings.resume:
+        resumed = folder.checkpoint_to_resume(settings.steps)
+    else:
+        folder.refuse_if_used()
+    problems, held_out = load_problem_sets(settings)
+    policy = load_policy(settings, resumed)
+    context = policy.model.config.max_position_embeddings
+    check = policy.tokenizer.check_prompts
+    check([problem.question for problem in problems], context, settings.data)
+    check([problem.question for problem in held_out], context, settings.eval_data or settings.data)
+    folder.make(settings.resume)
+    folder.write_settings(asdict(settings))
+    return Run(folder, settings, policy, problems, held_out), resumed
+
+
+def check_start(settings: Settings) -> None:
+    """Raises InputError for settings that cannot start on these problems."""
+    has_teacher = teacher_of(settings.data) is not None
+    if not (has_teacher or settings.model or settings.resume):
+        raise InputError(
+            f"--data: expected 'builtin', or a --model to start from, found {settings.data}"
+        )
+    rewrites = settings.constructs or (settings.stage != "rl" and not has_teacher)
+    if rewrites and settings.n_pos + settings.n_neg > settings.k:
+        found = f"{settings.n_pos} + {settings.n_neg} with k = {settings.k}"
+        raise InputError(f"--n-pos, --n-neg: expected n_pos + n_neg <= k, found {found}")
+
+
+def load_policy(settings: Settings, resumed: Path | None) -> Policy:
+    """The checkpoint to resume, else --model, else a tiny model that knows nothing."""
+    cuda = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
+    device = "cuda" if cuda else "cpu"
+    torch.manual_seed(seed_of(settings.seed, "weights"))
+    task = teacher_of(settings.data)
+    if resumed is not None or settings.model or task is None:
+        policy = Policy.from_pretrained(str(resumed or settings.model), device)
+    else:
+        tokenizer = coldstart.builtin_tokenizer(task, settings.synthesis)
+        size = tokenizer.inner.get_vocab_size()
+        config = ModelConfig(vocab_size=size, eos_token_id=tokenizer.eos_id, **TINY)
+        policy = Policy(Transformer(config).to(device), tokenizer)
+    if settings.checkpointing:
+        blocks.checkpoint_blocks(policy.model)
+    if settings.compile:
+        blocks.compile_blocks(policy.model)
+    return policy
+
+
+def print_plan(run: Run) -> None:
+    """The memory that the run will need, before its first step."""
+    settings = run.settings
+    question = max((p.question for p in run.problems + run.held_out), key=len)
+    style = settings.synthesis
+    request = augment.synthesis_prompt(question, "", "", style, settings.reconstruction)
+    asked = min(settings.eval_problems, coldstart.REPORT_QUESTIONS)
+    planned = plan.plan_of(
+        settings,
+        run.policy.model.config,
+        device=run.policy.model.device.type,
+        prompt_tokens=len(run.policy.tokenizer.question_prompt(question)),
+        request_tokens=len(run.policy.tokenizer.prompt(request)),
+        held_out=len(run.held_out),
+        coldstart_questions=max(coldstart.MISTAKE_QUESTIONS, asked),
+        prefill_tokens=PREFILL_TOKENS,
+    )
+    available = plan.device_memory(run.policy.model.device)
+    print(plan.format_plan(planned, available), file=sys.stderr)
 
 
 def main() -> None:
-    run = Run(parse_config())
-    print(format_plan(plan_of(run), device_memory(run.device)), file=sys.stderr)
-    if run.config.stage != "rl" and not run.resumed:
-        coldstart(run)
-        folder = run.save(0)
-        run.log("metrics.jsonl", {"stage": "constructions", "step": 0, **construction_report(run)})
-    if run.config.stage == "coldstart":
-        print(f"\ncheckpoint: {folder}\n\n{format_table({'cold start': run.look(0)})}")
+    settings = parse_settings()
+    run, resumed = open_run(settings)
+    print_plan(run)
+    if settings.stage != "rl" and resumed is None:
+        log = run.folder.log
+        coldstart.coldstart(run.policy, run.problems, settings, log)
+        run.save(0)
+        report = coldstart.construction_report(run.policy, run.problems, settings)
+        log("metrics.jsonl", {"stage": "constructions", "step": 0, **report})
+    if settings.stage == "coldstart":
+        print(f"\ncheckpoint: {run.folder.checkpoint(0)}\n")
+        print(format_table({"cold start": run.look(0)}))
     else:
-        rl(run)
+        train(run, resumed)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the models' shape, medians of interleaved runs, the table and the JSON line."""
+"""What the benchmarks share: the models' shape, medians of interleaved runs, table, JSON line."""
 
 import gc
 import json
@@ -8,37 +8,44 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from itertools import count, islice
+from dataclasses import replace
+from itertools import count, cycle, islice
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-here = Path(__file__).resolve().parent
-sys.path = [
-    str(ROOT),
-    *[p for p in sys.path if Path(p or ".").resolve() != here],
-    str(here),
-]  # our checker, not bench's
+sys.path.insert(0, str(ROOT))  # the code beside this folder, whatever is installed
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch  # noqa: E402
 
 import train  # noqa: E402
 from augment import TAGS  # noqa: E402
-from data import PLAIN, Tokenizer  # noqa: E402
 from model import Transformer  # noqa: E402
 from support.hub import ModelConfig  # noqa: E402
-from support.runs import Config, Run  # noqa: E402
-from tasks.builtin import builtin_problems  # noqa: E402
+from support.optim import adamw  # noqa: E402
+from support.settings import Settings  # noqa: E402
+from support.tokenizer import PLAIN, Tokenizer  # noqa: E402
+from tasks import builtin  # noqa: E402
 
 torch.set_num_threads(2)
-SMOLLM2: dict[str, Any] = dict(hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
-               num_key_value_heads=3, head_dim=64, vocab_size=49152, max_position_embeddings=8192,
-               rope_theta=100000.0, rms_norm_eps=1e-5, tie_word_embeddings=True)  # fmt: skip
-SHAPES: dict[str, dict[str, Any]] = {
-    "small": dict(num_hidden_layers=6, hidden_size=288, intermediate_size=768, head_dim=32, vocab_size=20480),
-    "SmolLM2": {},
-}  # fmt: skip
+SMOLLM2: dict[str, Any] = dict(
+    hidden_size=576,
+    intermediate_size=1536,
+    num_hidden_layers=30,
+    num_attention_heads=9,
+    num_key_value_heads=3,
+    head_dim=64,
+    vocab_size=49152,
+    max_position_embeddings=8192,
+    rope_theta=100000.0,
+    rms_norm_eps=1e-5,
+    tie_word_embeddings=True,
+)
+SMALL: dict[str, Any] = dict(
+    num_hidden_layers=6, hidden_size=288, intermediate_size=768, head_dim=32
+)
+SHAPES: dict[str, dict[str, Any]] = {"small": {**SMALL, "vocab_size": 20480}, "SmolLM2": {}}
 
 
 def smollm2_config(**changes: Any) -> ModelConfig:
@@ -48,7 +55,7 @@ def smollm2_config(**changes: Any) -> ModelConfig:
 
 def make_folder(folder: Path, shape: dict[str, Any]) -> None:
     """A model with random weights, a tokenizer and problems."""
-    problems = list(islice(builtin_problems("train", 0), 64))
+    problems = list(islice(builtin.problems("train", 0, builtin.TRAINED), 64))
     tokenizer = Tokenizer.train([PLAIN.format(text=p.question) for p in problems], TAGS)
     torch.manual_seed(0)
     Transformer(smollm2_config(**shape, eos_token_id=tokenizer.eos_id)).save_pretrained(folder)
@@ -57,27 +64,50 @@ def make_folder(folder: Path, shape: dict[str, Any]) -> None:
     (folder / "problems.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def make_step(folder: Path, out: str, **sizes: Any) -> tuple[Run, Callable[[], dict[str, Any]]]:
-    """A run on that folder, and its next GRPO step: answers of exactly max_new_tokens, alternately right."""
-    settings = {"stage": "rl", "algo": "grpo", "device": "cpu", "kl_rows": 0, "show_every": 10**9, "warmup": 0}
-    data = {"model": str(folder), "data": str(folder / "problems.jsonl"), "eval_problems": 1, "out": out, "lr": 1e-6}
-    run = Run(Config(**{**settings, **data, **sizes}))
-    run.tokenizer.stop_ids = []
-    answer, optimizer, steps = run.answer, run.optimizer(1e-6), count(1)
+def make_step(
+    folder: Path, out: str, **sizes: Any
+) -> tuple[train.Run, Callable[[], dict[str, Any]]]:
+    """A run on that folder, and its next GRPO step: answers of exactly max_new_tokens, alternately
+    wrong and right. The step returns its metrics."""
+    settings = Settings(
+        stage="rl",
+        algo="grpo",
+        model=str(folder),
+        data=str(folder / "problems.jsonl"),
+        out=out,
+        device="cpu",
+        lr=1e-6,
+        warmup=0,
+        kl_rows=0,
+        eval_problems=1,
+        **sizes,
+    )
+    run, _ = train.open_run(settings)
+    run.policy.tokenizer.stop_ids = []
+    run.problems = [replace(problem, verify=every_other_is_right()) for problem in run.problems]
+    optimizer = adamw(run.policy.model.parameters(), settings.lr)
+    numbers = count(1)
 
-    def rewarded(*arguments: Any) -> list[Any]:
-        groups = answer(*arguments)
-        for group in groups:
-            group.rewards = [float(i % 2) for i in range(len(group.rollouts))]
-        return groups
+    def step() -> dict[str, Any]:
+        number = next(numbers)
+        problems = train.problems_of_step(run.problems, settings, number)
+        report = train.train_step(run.policy, None, problems, optimizer, settings, number)
+        return run.log(report, number)
 
-    run.answer = rewarded  # type: ignore[method-assign]
-    return run, lambda: train.rl_step(run, next(steps), optimizer, None)
+    return run, step
+
+
+def every_other_is_right() -> Callable[[str], bool]:
+    """A problem's verifier that calls its answers wrong and right in turns, whatever they say."""
+    verdicts = cycle((False, True))
+    return lambda text: next(verdicts)
 
 
 def status(field: str) -> int:
     """Bytes of a field of /proc/self/status (Linux)."""
-    return 1024 * int(re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())[1])  # type: ignore[index]
+    found = re.search(rf"{field}:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert found is not None, field
+    return 1024 * int(found[1])
 
 
 def peak(run: Callable[[], Any]) -> int:
@@ -89,7 +119,8 @@ def peak(run: Callable[[], Any]) -> int:
 
 
 def medians(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each run; in every round each goes once, so that a noisy minute hits all of them."""
+    """Median seconds of each run; in every round each goes once, so that a noisy minute hits all of
+    them."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
@@ -109,5 +140,8 @@ def report(bench: str, rows: list[dict[str, Any]]) -> None:
     print("| " + " | ".join(names) + " |\n|" + "---|" * len(names))
     for row in rows:
         print("| " + " | ".join(cell(row.get(name)) for name in names) + " |")
-    rounded = [{k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()} for row in rows]
+    rounded = [
+        {name: round(x, 4) if isinstance(x, float) else x for name, x in row.items()}
+        for row in rows
+    ]
     print(json.dumps({"bench": bench, "rows": rounded}), flush=True)

@@ -1,15 +1,15 @@
-"""Our answer checker beside the graders that are installed from PyPI, on one file of labelled cases, in one run.
+"""Our answer checker beside the graders installed from PyPI, on one file of labelled cases.
 
     python bench/graders.py [CASES.jsonl] [--quick]
 
-CASES has lines {"gold", "pred", "equal", "kind"[, "hard"][, "policy"][, "pred_repeat"]}; pred_repeat = [prefix,
-unit, n, suffix] stands for prefix + unit * n + suffix. Cases marked policy are timed but not scored.
---quick takes every tenth.
+CASES has lines {"gold", "pred", "equal", "kind"[, "hard"][, "policy"][, "pred_repeat"]};
+pred_repeat = [prefix, unit, n, suffix] stands for prefix + unit * n + suffix. Cases marked policy
+are timed but not scored. --quick takes every tenth.
 
-Each grader gets the same texts. Math-Verify reads what stands between delimiters: it gets $...$, which scored best of
-bare text, \\boxed{...} and $...$; its own limit of 5 s a parse stays on. MathRuler (which executes text through
-parse_expr), if it is installed, gets the bare texts. Times are wall seconds of one call on one core, each case once,
-our caches emptied before each.
+Each grader gets the same texts. Math-Verify reads what stands between delimiters: it gets $...$,
+which scored best of bare text, \\boxed{...} and $...$; its own limit of 5 s a parse stays on.
+MathRuler (which executes text through parse_expr), if it is installed, gets the bare texts. Times
+are wall seconds of one call on one core, each case once, our caches emptied before each.
 """
 
 import argparse
@@ -23,18 +23,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from checker import is_equal
+from support import latex
+
 ROOT = Path(__file__).resolve().parents[1]
-sys.path = [str(ROOT)] + [
-    folder for folder in sys.path if Path(folder or ".").resolve() != Path(__file__).resolve().parent
-]
-
-import checker  # noqa: E402  (ours, not this file)
-
 Grader = Callable[[str, str], bool]
 
 
 def ours(gold: str, answer: str) -> bool:
-    return checker.is_equal(gold, answer)
+    return is_equal(gold, answer)
 
 
 def graders() -> dict[str, Grader]:
@@ -57,7 +56,9 @@ def graders() -> dict[str, Grader]:
 
 
 def load_cases(path: Path, step: int) -> list[dict[str, Any]]:
-    cases = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()][::step]
+    cases = [
+        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
+    ][::step]
     for case in cases:
         prefix, unit, count, suffix = case.get("pred_repeat") or [case["pred"], "", 0, ""]
         case["pred"] = prefix + unit * count + suffix
@@ -68,8 +69,8 @@ def measure(grader: Grader, cases: list[dict[str, Any]]) -> tuple[list[bool], li
     """Verdicts and seconds, one of each a case; a grader that raises says "different"."""
     verdicts, seconds = [], []
     for case in cases:
-        checker.read.cache_clear()
-        checker.samples.cache_clear()
+        latex.read.cache_clear()
+        latex.samples.cache_clear()
         start = time.perf_counter()
         try:
             verdicts.append(grader(case["gold"], case["pred"]))
@@ -95,7 +96,9 @@ def percentile(values: list[float], share: float) -> float:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     default = ROOT.parent / "shared" / "checker" / "equal.jsonl"
-    parser.add_argument("cases", nargs="?", type=Path, default=default, help="labelled cases, JSON lines")
+    parser.add_argument(
+        "cases", nargs="?", type=Path, default=default, help="labelled cases, JSON lines"
+    )
     parser.add_argument("--quick", action="store_true", help="every tenth case")
     options = parser.parse_args()
     if not options.cases.is_file():
@@ -113,16 +116,22 @@ def main() -> int:
                 right[group].append(verdict == case["equal"])
         scored = [(c, v) for c, v in zip(cases, verdicts, strict=True) if groups_of(c)]
         table[name] = {
-            f"% right: {group} ({len(right[group])})": 100 * statistics.mean(right[group]) for group in right
+            f"% right: {group} ({len(right[group])})": 100 * statistics.mean(right[group])
+            for group in right
         }
         table[name] |= {
-            "wrong answers accepted": sum(verdict and not case["equal"] for case, verdict in scored),
+            "wrong answers accepted": sum(
+                verdict and not case["equal"] for case, verdict in scored
+            ),
             "ms mean": 1000 * statistics.mean(seconds),
             "ms p99": 1000 * percentile(seconds, 0.99),
             "ms worst": 1000 * max(seconds),
             "cases over 1 s": sum(s > 1 for s in seconds),
         }
-    print(f"{options.cases.name}: {len(cases)} cases\n{'':40}" + "".join(f"{name:>14}" for name in table))
+    print(
+        f"{options.cases.name}: {len(cases)} cases\n{'':40}"
+        + "".join(f"{name:>14}" for name in table)
+    )
     for setting in table["ours"]:
         print(f"{setting:40}" + "".join(f"{table[name][setting]:14.2f}" for name in table))
         for name in list(table)[1:]:

@@ -1,42 +1,50 @@
-"""Our sampler beside transformers.generate: the same weights, prompts, lengths and greedy tokens, in one run.
+"""Our sampler beside transformers.generate: the same weights, prompts, lengths and greedy tokens,
+in one run.
 
     python bench/sampler.py [--rounds 5] [--quick] [--only TEXT]
 
-The shape is SmolLM2-135M's, float32, two threads. "16 = 2 x 8" is RL's case: 2 questions, 8 answers each, which we
-prefill once a question; transformers repeats the prompt, as num_return_sequences does. Ragged rows take prompt and
-answer lengths of the first GSM8K training problems (tokens of SmolLM2's tokenizer, chat template and instruction
-included); where there are more answers than rows, transformers goes batch by batch, ours refills its rows.
-transformers has its better cache, dynamic or static, chosen by a first run. ours, other: useful tokens a second.
+The shape is SmolLM2-135M's, float32, two threads. "16 = 2 x 8" is RL's case: 2 questions, 8 answers
+each, which we prefill once a question; transformers repeats the prompt, as num_return_sequences
+does. Ragged rows take prompt and answer lengths of the first GSM8K training problems (tokens of
+SmolLM2's tokenizer, chat template and instruction included); where there are more answers than
+rows, transformers goes batch by batch, ours refills its rows. transformers has its better cache,
+dynamic or static, chosen by a first run. ours, other: useful tokens a second.
 
-limit: the share of our time that its matrix products alone take (the same prepacked weights, the same numbers of rows);
-sampled: our speed at temperature 1 in place of greedy, as in training. "products alone" compares these products with
-F.linear's, in decode steps a second.
+limit: the share of our time that its matrix products alone take (the same prepacked weights, the
+same numbers of rows); sampled: our speed at temperature 1 in place of greedy, as in training.
+"products alone" compares these products with F.linear's, in decode steps a second.
 """
 
 import argparse
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import common
 import torch
+import torch.nn.functional as F
 import transformers
+from torch import nn
 
 import rollout
-from model import Transformer, joined_layers, prepacked_weights, products
-from rollout import sample
+from model import Transformer
+from support.prepacked import prepacked_weights
 
-# of problems 1 to 64 of GSM8K's training split: question with template, worked solution with its end mark
+# of problems 1 to 64 of GSM8K's training split: question with template, worked solution with its
+# end mark
 PROMPTS = [
-    87, 82, 109, 104, 75, 113, 110, 155, 160, 116, 124, 143, 89, 119, 79, 118, 104, 128, 112, 112, 121, 98, 111, 105,
-    129, 142, 101, 135, 98, 103, 107, 112, 164, 116, 91, 98, 96, 132, 119, 127, 93, 119, 114, 102, 117, 135, 92, 103,
+    87, 82, 109, 104, 75, 113, 110, 155, 160, 116, 124, 143, 89, 119, 79, 118,
+    104, 128, 112, 112, 121, 98, 111, 105, 129, 142, 101, 135, 98, 103, 107, 112,
+    164, 116, 91, 98, 96, 132, 119, 127, 93, 119, 114, 102, 117, 135, 92, 103,
     96, 106, 119, 111, 97, 108, 118, 83, 110, 110, 123, 137, 108, 145, 88, 138,
 ]  # fmt: skip
 ANSWERS = [
-    45, 45, 69, 96, 52, 120, 67, 96, 109, 284, 133, 109, 68, 62, 64, 138, 93, 188, 112, 78, 63, 104, 75, 118,
-    46, 142, 73, 164, 56, 210, 97, 101, 82, 106, 56, 73, 58, 126, 43, 100, 140, 75, 110, 90, 95, 94, 141, 71,
+    45, 45, 69, 96, 52, 120, 67, 96, 109, 284, 133, 109, 68, 62, 64, 138,
+    93, 188, 112, 78, 63, 104, 75, 118, 46, 142, 73, 164, 56, 210, 97, 101,
+    82, 106, 56, 73, 58, 126, 43, 100, 140, 75, 110, 90, 95, 94, 141, 71,
     36, 30, 90, 127, 60, 66, 99, 67, 103, 125, 150, 91, 122, 121, 85, 79,
 ]  # fmt: skip
 
@@ -45,16 +53,20 @@ class Lengths(transformers.StoppingCriteria):
     """Every row ends at its own length."""
 
     def __init__(self, width: int, lengths: list[int]):
-        self.width, self.lengths = width, torch.tensor(lengths)
+        self.width = width
+        self.lengths = torch.tensor(lengths)
 
     def __call__(self, input_ids, scores, **_):
         return input_ids.shape[1] - self.width >= self.lengths
 
 
-def theirs(model, prompts: list[list[int]], lengths: list[int], rows: int, cache: str) -> list[list[int]]:
+def theirs(
+    model, prompts: list[list[int]], lengths: list[int], rows: int, cache: str
+) -> list[list[int]]:
     answers = []
     for i in range(0, len(prompts), rows):
-        batch, ends = prompts[i : i + rows], lengths[i : i + rows]
+        batch = prompts[i : i + rows]
+        ends = lengths[i : i + rows]
         width = max(map(len, batch))
         ids = torch.tensor([[0] * (width - len(p)) + p for p in batch])
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in batch])
@@ -70,33 +82,54 @@ def theirs(model, prompts: list[list[int]], lengths: list[int], rows: int, cache
     return answers
 
 
-def ours(model, prompts: list[list[int]], n: int, lengths: list[int], rows: int, temperature=0.0) -> list[list[int]]:
-    """sample() with every answer ended at its own length, where no stop id could be relied on."""
-    retire, sizes = rollout.retire, torch.tensor([len(p) for p in prompts]).repeat_interleave(n)
-    ends = torch.tensor(lengths)
+@contextmanager
+def room_for(lengths: list[int]) -> Iterator[None]:
+    """Within it, answer i of sample() has room for lengths[i] tokens. No stop id could be relied on
+    to end it there."""
+    draft = rollout.Draft
 
-    def retire_at_length(active, done, cache):
-        return retire(active, done | (cache.lengths[: len(active)] - sizes[active] + 1 >= ends[active]), cache)
+    def draft_with_room(number: int, prompt: int, room: int) -> Any:
+        return draft(number, prompt, lengths[number])
 
-    rollout.retire = retire_at_length
+    rollout.Draft = draft_with_room
     try:
-        groups = sample(
-            model, prompts, n, stop_ids=[], max_new_tokens=max(lengths), temperature=temperature, max_rows=rows
-        )
+        yield
     finally:
-        rollout.retire = retire
-    return [r.token_ids for group in groups for r in group]
+        rollout.Draft = draft
 
 
-@torch.no_grad()
+def ours(
+    model, prompts: list[list[int]], n: int, lengths: list[int], rows: int, temperature=0.0
+) -> list[list[int]]:
+    """sample() with every answer ended at its own length."""
+    with room_for(lengths):
+        groups = rollout.sample(
+            model,
+            prompts,
+            n,
+            stop_ids=[],
+            max_new_tokens=max(lengths),
+            temperature=temperature,
+            max_rows=rows,
+        )
+    return [answer.token_ids for group in groups for answer in group]
+
+
+def linear_layers(model: Transformer) -> list[nn.Linear]:
+    """The layers of all blocks; the head is model.logits."""
+    return [module for module in model.model.modules() if isinstance(module, nn.Linear)]
+
+
+@torch.inference_mode()
 def limit(model: Transformer, prompts: list[list[int]], lengths: list[int], rows: int) -> None:
-    """Only the matrix products: of all prompts at once, then of as many full steps as the tokens fill."""
-    layers = joined_layers(model)
+    """Only the matrix products: of all prompts at once, then of as many full steps as the tokens
+    fill."""
+    layers = linear_layers(model)
 
     def once(tokens: int, heads: int) -> None:
-        for group in layers:
-            count = heads if len(group[0].weight) == model.config.vocab_size else tokens
-            products(torch.ones(count, group[0].weight.shape[1]), *group)
+        for layer in layers:
+            layer(torch.ones(tokens, layer.in_features))
+        model.logits(torch.ones(heads, model.config.hidden_size))
 
     with prepacked_weights(model):
         once(sum(map(len, prompts)), len(prompts))
@@ -104,21 +137,32 @@ def limit(model: Transformer, prompts: list[list[int]], lengths: list[int], rows
             once(rows, rows)
 
 
+@torch.inference_mode()
 def measure_products(model: Transformer, rows: int, rounds: int) -> dict[str, Any]:
-    """All matrix products of one decode step, from prepacked weights beside F.linear; steps a second."""
-    layers = joined_layers(model)
-    inputs = {len(group[0].weight[0]): torch.ones(rows, len(group[0].weight[0])) for group in layers}
+    """All matrix products of one decode step, from prepacked weights beside F.linear; steps a
+    second."""
+    layers = linear_layers(model)
+    widths = {model.config.hidden_size, *(layer.in_features for layer in layers)}
+    inputs = {width: torch.ones(rows, width) for width in widths}
 
-    def step(plain: bool) -> None:
-        with torch.set_grad_enabled(plain):  # with gradients, products() leaves the prepacked weights alone
-            for group in layers:
-                products(inputs[len(group[0].weight[0])], *group)
+    def prepacked() -> None:
+        for layer in layers:
+            layer(inputs[layer.in_features])
+        model.logits(inputs[model.config.hidden_size])
+
+    def plain() -> None:
+        for layer in layers:
+            F.linear(inputs[layer.in_features], layer.weight)
+        F.linear(inputs[model.config.hidden_size], model.head)
 
     with prepacked_weights(model):
-        seconds = common.medians({"ours": partial(step, False), "other": partial(step, True)}, 4 * rounds)
-    name = f"products alone, {rows} rows"
-    ratio = seconds["other"] / seconds["ours"]
-    return {"setting": name, "ours": 1 / seconds["ours"], "other": 1 / seconds["other"], "ratio": ratio}
+        seconds = common.medians({"ours": prepacked, "other": plain}, 4 * rounds)
+    return {
+        "setting": f"products alone, {rows} rows",
+        "ours": 1 / seconds["ours"],
+        "other": 1 / seconds["other"],
+        "ratio": seconds["other"] / seconds["ours"],
+    }
 
 
 def settings() -> Iterator[tuple[str, int, int, list[int], list[int]]]:
@@ -131,15 +175,27 @@ def settings() -> Iterator[tuple[str, int, int, list[int], list[int]]]:
         yield name, n, rows, PROMPTS[:questions], ANSWERS[: questions * n]
 
 
+def random_prompts(lengths: list[int]) -> list[list[int]]:
+    generator = torch.Generator().manual_seed(1)
+    return [torch.randint(1, 49152, (n,), generator=generator).tolist() for n in lengths]
+
+
+def better_cache(other, prompts: list[list[int]], lengths: list[int], rows: int) -> str:
+    """The one of transformers' caches with which the first tokens of the first rows take less
+    time."""
+    few = [min(length, 8) for length in lengths[:rows]]
+    caches = {
+        c: partial(theirs, other, prompts[:rows], few, rows, c) for c in ("dynamic", "static")
+    }
+    seconds = common.medians(caches, 2)
+    return min(seconds, key=seconds.__getitem__)
+
+
 def measure(setting, model, other, rounds: int, quick: bool) -> dict[str, Any]:
     name, n, rows, prompt_lengths, lengths = setting
-    generator = torch.Generator().manual_seed(1)
-    prompts = [torch.randint(1, 49152, (size,), generator=generator).tolist() for size in prompt_lengths]
+    prompts = random_prompts(prompt_lengths)
     repeated = [p for p in prompts for _ in range(n)]
-    few = [min(length, 8) for length in lengths[:rows]]
-    caches = {c: partial(theirs, other, repeated[:rows], few, rows, c) for c in ("dynamic", "static")}
-    seconds = common.medians(caches, 2)
-    cache = min(seconds, key=seconds.__getitem__)
+    cache = better_cache(other, repeated, lengths, rows)
     if quick:
         lengths = [max(2, length // 4) for length in lengths]
     runs = {
@@ -150,7 +206,8 @@ def measure(setting, model, other, rounds: int, quick: bool) -> dict[str, Any]:
         runs["limit"] = partial(limit, model, prompts, lengths, rows)
         runs["sampled"] = partial(ours, model, prompts, n, lengths, rows, 1.0)
     pairs = list(zip(runs["ours"](), runs["other"](), strict=True))
-    seconds, tokens = common.medians(runs, rounds), sum(lengths)
+    seconds = common.medians(runs, rounds)
+    tokens = sum(lengths)
     row = {"setting": name, "ours": tokens / seconds["ours"], "other": tokens / seconds["other"]}
     row |= {"ratio": seconds["other"] / seconds["ours"], "cache": cache}
     row["same tokens"] = f"{sum(a == b for a, b in pairs)} of {len(pairs)}"
@@ -160,27 +217,30 @@ def measure(setting, model, other, rounds: int, quick: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="a 12M shape, one round")
     parser.add_argument("--only", default="", help="settings whose name holds this text")
     options = parser.parse_args()
-    shape = dict(num_hidden_layers=6, hidden_size=288, intermediate_size=768, head_dim=32) if options.quick else {}
+    rounds = 1 if options.quick else options.rounds
     torch.manual_seed(0)
+    shape = common.SMALL if options.quick else {}
     model = Transformer(common.smollm2_config(**shape)).requires_grad_(False)
     with torch.no_grad():
         model.model.embed_tokens.weight.mul_(5)  # so that the best token is clearly the best
     with tempfile.TemporaryDirectory() as folder:
         model.save_pretrained(folder)
         other = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    other.generation_config.eos_token_id, other.generation_config.pad_token_id = None, 0
+    other.generation_config.eos_token_id = None
+    other.generation_config.pad_token_id = 0
 
     rows: list[dict[str, Any]] = []
     for setting in settings():
         if options.only in setting[0] and (not options.quick or setting[2] == 16):
-            rows.append(measure(setting, model, other, 1 if options.quick else options.rounds, options.quick))
+            rows.append(measure(setting, model, other, rounds, options.quick))
             print(rows[-1], file=sys.stderr, flush=True)
-    rows += [measure_products(model, n, options.rounds) for n in (1, 8, 16, 64) if options.only in "products alone"]
+    if options.only in "products alone":
+        rows += [measure_products(model, n, options.rounds) for n in (1, 8, 16, 64)]
     common.report("sampler", rows)
 
 

@@ -1,9 +1,10 @@
 """Tables, figures and verdicts of the study, from its lines alone.
 
-Every difference is paired by seed: both runs had the same questions in the same order. Intervals are 95%, from
-Student's t over seeds, not corrected for the number of claims; they hold for this cold start and these held-out
-problems, which all seeds share. A claim is confirmed here if the interval of its figure lies wholly on the claimed
-side of 0, reversed here if it lies wholly on the other side, and not confirmed here otherwise.
+Every difference is paired by seed: both runs had the same questions in the same order. Intervals
+are 95%, from Student's t over seeds, not corrected for the number of claims; they hold for this
+cold start and these held-out problems, which all seeds share. A claim is confirmed here if the
+interval of its figure lies wholly on the claimed side of 0, reversed here if it lies wholly on the
+other side, and not confirmed here otherwise.
 """
 
 import math
@@ -14,10 +15,14 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-T95 = (math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145,
-       2.131, 2.120, 2.110, 2.101, 2.093)  # by degrees of freedom  # fmt: skip
+T95 = (
+    math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262,
+    2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093,
+)  # by degrees of freedom  # fmt: skip
 Record = dict[str, Any]
+Runs = dict[str, dict[int, Record]]  # method -> seed -> run
 Measure = Callable[[Record], float | None]
+Columns = dict[str, tuple[Measure, float, int]]  # title -> measure, scale, digits
 
 
 def interval(values: list[float]) -> tuple[float, float]:
@@ -42,31 +47,35 @@ def last(key: str, steps: int = 10) -> Measure:
     """Mean of a step's metric over the last steps before r["steps"]."""
 
     def measure(r: Record) -> float | None:
-        values = [v for v in r["train"][key][max(0, r["steps"] - steps) : r["steps"]] if v is not None]
+        some = r["train"][key][max(0, r["steps"] - steps) : r["steps"]]
+        values = [v for v in some if v is not None]
         return mean(values) if values else None
 
     return measure
 
 
 def dsr_over_err(r: Record) -> float | None:
-    dsr, err = r["final"]["trained"]["DSR"], r["final"]["trained"]["ERR"]
+    dsr = r["final"]["trained"]["DSR"]
+    err = r["final"]["trained"]["ERR"]
     return None if dsr is None or err is None else dsr - err
 
 
 ACCURACY = final("trained", "pass@1")
-COLUMNS: dict[str, tuple[Measure, float, int]] = {  # measure, scale, digits
+DSR = final("trained", "DSR")
+ERR = final("trained", "ERR")
+COLUMNS: Columns = {
     "pass@1": (ACCURACY, 100, 1),
     "pass@8": (final("trained", "pass@8"), 100, 1),
     "greedy": (final("greedy", "pass@1"), 100, 1),
     "rung 4": (final("4", "pass@1"), 100, 1),
     "rung 5": (final("5", "pass@1"), 100, 1),
-    "DSR": (final("trained", "DSR"), 100, 1),
-    "ERR": (final("trained", "ERR"), 100, 1),
+    "DSR": (DSR, 100, 1),
+    "ERR": (ERR, 100, 1),
     "reflections an answer": (final("trained", "reflections"), 1, 2),
     "tokens an answer": (final("trained", "mean_tokens"), 1, 1),
     "generated, million tokens": (lambda r: r["tokens"], 1e-6, 2),
 }
-MECHANICS: dict[str, tuple[Measure, float, int]] = {
+MECHANICS: Columns = {
     "entropy": (last("entropy"), 1, 3),
     "gradient norm, sampled": (last("grad_norm_sampled"), 1, 3),
     "gradient norm, constructed": (last("grad_norm_ref"), 1, 3),
@@ -96,59 +105,101 @@ class Claim:
 
 CLAIMS = {
     "equal-steps": Claim("TAPO beats GRPO at equal steps", "TAPO", "GRPO"),
-    "equal-tokens": Claim("TAPO beats GRPO at equal generated tokens", "TAPO", "GRPO, equal tokens"),
+    "equal-tokens": Claim(
+        "TAPO beats GRPO at equal generated tokens", "TAPO", "GRPO, equal tokens"
+    ),
     "cold-start": Claim(
         "without the cold start TAPO is below GRPO (here: little construction in it)",
-        "TAPO, little construction", "GRPO, little construction", sign=-1,
+        "TAPO, little construction",
+        "GRPO, little construction",
+        sign=-1,
     ),
     "dae": Claim("DAE is needed: one mixed group is worse", "TAPO without DAE", "TAPO", sign=-1),
     "dae-entropy": Claim(
-        "without DAE entropy collapses", "TAPO without DAE", "TAPO", last("entropy"), "entropy, nats", -1, "entropy"
+        "without DAE entropy collapses",
+        "TAPO without DAE",
+        "TAPO",
+        last("entropy"),
+        "entropy, nats",
+        -1,
+        "entropy",
     ),
     "dae-length": Claim(
-        "without DAE length collapses", "TAPO without DAE", "TAPO", last("length"), "tokens an answer", -1, "length"
+        "without DAE length collapses",
+        "TAPO without DAE",
+        "TAPO",
+        last("length"),
+        "tokens an answer",
+        -1,
+        "length",
     ),
     "ots": Claim("OTS is needed", "TAPO without OTS", "TAPO", sign=-1),
     "dcs": Claim("DCS is needed: every mixed group is worse", "TAPO without DCS", "TAPO", sign=-1),
-    "sft": Claim("SFT on constructions is below the cold start", "SFT on constructions", "cold start", sign=-1),
-    "opsd": Claim("TAPO beats OPSD", "TAPO", "OPSD"),
-    "prefix": Claim("keeping the wrong prefix beats a full rewrite", "TAPO, full reconstruction", "TAPO", sign=-1),
-    "dsr": Claim("TAPO raises the direct solution rate", "TAPO", "GRPO", final("trained", "DSR"), "DSR, points",
-                 curve="DSR"),
-    "err": Claim("TAPO raises the effective reflection rate", "TAPO", "GRPO", final("trained", "ERR"), "ERR, points",
-                 curve="ERR"),
-    "dsr-over-err": Claim(
-        "first-pass solving gains more than reflecting", "TAPO", "GRPO",
-        dsr_over_err, "DSR - ERR, points", curve="DSR",
+    "sft": Claim(
+        "SFT on constructions is below the cold start",
+        "SFT on constructions",
+        "cold start",
+        sign=-1,
     ),
-}  # fmt: skip
+    "opsd": Claim("TAPO beats OPSD", "TAPO", "OPSD"),
+    "prefix": Claim(
+        "keeping the wrong prefix beats a full rewrite",
+        "TAPO, full reconstruction",
+        "TAPO",
+        sign=-1,
+    ),
+    "dsr": Claim(
+        "TAPO raises the direct solution rate", "TAPO", "GRPO", DSR, "DSR, points", curve="DSR"
+    ),
+    "err": Claim(
+        "TAPO raises the effective reflection rate", "TAPO", "GRPO", ERR, "ERR, points", curve="ERR"
+    ),
+    "dsr-over-err": Claim(
+        "first-pass solving gains more than reflecting",
+        "TAPO",
+        "GRPO",
+        dsr_over_err,
+        "DSR - ERR, points",
+        curve="DSR",
+    ),
+}
 TRIED = {  # what the study itself suggests
     "all-mixed": Claim("TAPO on every mixed group beats GRPO", "TAPO without DCS", "GRPO"),
-    "batch": Claim("comparing constructions with all of the batch helps", "TAPO, G_ref of the batch", "TAPO"),
-    "sampled": Claim("comparing them with the sampled answers helps", "TAPO, baseline of the sampled", "TAPO"),
-    "masked": Claim("leaving the wrong prefix out of the loss helps", "TAPO, prefix not trained", "TAPO"),
+    "batch": Claim(
+        "comparing constructions with all of the batch helps", "TAPO, G_ref of the batch", "TAPO"
+    ),
+    "sampled": Claim(
+        "comparing them with the sampled answers helps", "TAPO, baseline of the sampled", "TAPO"
+    ),
+    "masked": Claim(
+        "leaving the wrong prefix out of the loss helps", "TAPO, prefix not trained", "TAPO"
+    ),
     "masked-grpo": Claim("without it TAPO beats GRPO", "TAPO, prefix not trained", "GRPO"),
 }
 
 
-def by_method(records: list[Record]) -> dict[str, dict[int, Record]]:
+def by_method(records: list[Record]) -> Runs:
     """method -> seed -> run; the cold start counts as a run of every seed."""
-    runs: dict[str, dict[int, Record]] = defaultdict(dict)
+    runs: Runs = defaultdict(dict)
     for r in records:
         if r["kind"] == "run":
             runs[r["method"]][r["seed"]] = r
-    start = next((r for r in records if r["kind"] == "coldstart" and r["name"] == "coldstart"), None)
-    if start and runs:
-        runs["cold start"] = {seed: start for seeds in list(runs.values()) for seed in seeds}
+    starts = [r for r in records if r["kind"] == "coldstart" and r["name"] == "coldstart"]
+    if starts and runs:
+        runs["cold start"] = {seed: starts[0] for seeds in list(runs.values()) for seed in seeds}
     return runs
 
 
-def differences(runs: dict[str, dict[int, Record]], claim: Claim) -> list[float]:
-    one, other, found = runs.get(claim.one, {}), runs.get(claim.other, {}), []
+def differences(runs: Runs, claim: Claim) -> list[float]:
+    one = runs.get(claim.one, {})
+    other = runs.get(claim.other, {})
+    scale = 100 if "points" in claim.unit else 1
+    found = []
     for seed in sorted(one.keys() & other.keys()):
-        a, b = claim.measure(one[seed]), claim.measure(other[seed])
+        a = claim.measure(one[seed])
+        b = claim.measure(other[seed])
         if a is not None and b is not None:
-            found.append((a - b) * (100 if "points" in claim.unit else 1))
+            found.append((a - b) * scale)
     return found
 
 
@@ -161,23 +212,35 @@ def verdict(values: list[float], sign: int) -> str:
     return "confirmed here" if middle * sign > 0 else "reversed here"
 
 
+# ---------------------------------------------------------------- tables
+
+
 def table(head: list[str], rows: list[list[str]]) -> str:
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows])
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def start_table(records: list[Record]) -> str:
-    keys = ("reward reflective_share eligible_share parse_share ref_reward verbatim_share quoted_share").split()
-    head = ["cold start", "right", "reflecting", "eligible questions", "constructions: parsed", "constructions: right",
-            "verbatim to the first error", "which they quote", "questions by right answers, 0 to 8"]  # fmt: skip
+    columns = {
+        "right": "reward",
+        "reflecting": "reflective_share",
+        "eligible questions": "eligible_share",
+        "constructions: parsed": "parse_share",
+        "constructions: right": "ref_reward",
+        "verbatim to the first error": "verbatim_share",
+        "which they quote": "quoted_share",
+    }
     rows = []
-    for r in (r for r in records if r["kind"] == "coldstart"):
-        made = r["constructions"]
-        counts = " / ".join(map(str, made["groups_by_right_answers"]))
-        rows.append([r["name"], *(shown([made[key]]) for key in keys), counts])
-    return table(head, rows)
+    for r in records:
+        if r["kind"] == "coldstart":
+            made = r["constructions"]
+            counts = " / ".join(map(str, made["groups_by_right_answers"]))
+            cells = [shown([made[key]]) for key in columns.values()]
+            rows.append([r["name"], *cells, counts])
+    return table(["cold start", *columns, "questions by right answers, 0 to 8"], rows)
 
 
-def method_table(runs: dict[str, dict[int, Record]], columns: dict[str, tuple[Measure, float, int]]) -> str:
+def method_table(runs: Runs, columns: Columns) -> str:
     rows = []
     for method, seeds in runs.items():
         used = list(seeds.values())
@@ -185,24 +248,30 @@ def method_table(runs: dict[str, dict[int, Record]], columns: dict[str, tuple[Me
             if columns is MECHANICS:
                 continue
             used = used[:1]
-        cells = [shown([f(r) for r in used], scale, digits) for f, scale, digits in columns.values()]
-        rows.append([method, str(len(used)), f"{used[0]['lr']:g}" if "lr" in used[0] else "", *cells])
+        rate = f"{used[0]['lr']:g}" if "lr" in used[0] else ""
+        cells = [
+            shown([measure(r) for r in used], scale, digits)
+            for measure, scale, digits in columns.values()
+        ]
+        rows.append([method, str(len(used)), rate, *cells])
     return table(["method", "seeds", "lr", *columns], rows)
 
 
-def claim_table(runs: dict[str, dict[int, Record]], claims: dict[str, Claim], name: str, whose: str) -> str:
+def claim_table(runs: Runs, claims: dict[str, Claim], name: str, whose: str) -> str:
     rows = []
     for key, claim in claims.items():
         values = differences(runs, claim)
-        here = shown(values, 1, 1 if "points" in claim.unit else 3)
         what = f"{claim.one} minus {claim.other}"
+        here = shown(values, 1, 1 if "points" in claim.unit else 3)
+        result = verdict(values, claim.sign)
         figure = f"[{key}]({name}/{key}.svg)"
-        rows.append([claim.text, what, claim.unit, str(len(values)), here, verdict(values, claim.sign), figure])
+        rows.append([claim.text, what, claim.unit, str(len(values)), here, result, figure])
     return table([whose, "difference", "of", "seeds", "here", "verdict", "figure"], rows)
 
 
 def rate_table(records: list[Record]) -> str:
-    tuned = {(r["method"], r["lr"]): r["curve"][-1]["pass@1"] for r in records if r["kind"] == "tuning"}
+    tunings = [r for r in records if r["kind"] == "tuning"]
+    tuned = {(r["method"], r["lr"]): r["curve"][-1]["pass@1"] for r in tunings}
     rates = sorted({lr for _, lr in tuned})
     methods = dict.fromkeys(method for method, _ in tuned)
     rows = [[m, *(shown([tuned.get((m, lr))]) for lr in rates)] for m in methods]
@@ -212,31 +281,41 @@ def rate_table(records: list[Record]) -> str:
 def write_tables(records: list[Record], folder: Path, name: str) -> str:
     """Write folder/name.md and a figure for each claim into folder/name/; returns the text."""
     runs = by_method(records)
+    start = "The policies that RL starts from (%, on 128 training questions x 8)"
+    rates = "Learning rates: pass@1 (%) after half the steps, of one seed that is not used above"
     sections = {
-        "The policies that RL starts from (%, on 128 training questions x 8)": start_table(records),
+        start: start_table(records),
         "Methods (%, after the last step)": method_table(runs, COLUMNS),
         "What happened in the last ten steps": method_table(runs, MECHANICS),
         "Claims": claim_table(runs, CLAIMS, name, "the paper says"),
         "Tried beyond the paper": claim_table(runs, TRIED, name, "to see whether"),
-        "Learning rates: pass@1 (%) after half the steps, of one seed that is not used above": rate_table(records),
+        rates: rate_table(records),
     }
-    head = f"# {name}\n\nWritten by `python bench/study.py` from {name}.jsonl; ± is a 95% interval over seeds."
-    text = "\n\n".join([head, *(f"## {title}\n\n{section}" for title, section in sections.items())]) + "\n"
+    source = f"Written by `python bench/study.py` from {name}.jsonl"
+    parts = [f"# {name}", f"{source}; ± is a 95% interval over seeds."]
+    parts += [f"## {title}\n\n{section}" for title, section in sections.items()]
+    text = "\n\n".join(parts) + "\n"
     (folder / f"{name}.md").write_text(text)
     draw_figures(runs, folder / name)
     return text
 
 
+# ---------------------------------------------------------------- figures
+
+
 def curve_of(r: Record, key: str) -> dict[int, tuple[float, float]]:
-    """step -> (generated tokens, value) of a run: from its held-out curve, or from what each step measured."""
+    """step -> (generated tokens, value) of a run: from its held-out curve, or from what each step
+    measured."""
     if key in r["curve"][0]:
-        return {p["step"]: (p["tokens_generated"], p[key]) for p in r["curve"] if p[key] is not None}
+        points = [p for p in r["curve"] if p[key] is not None]
+        return {p["step"]: (p["tokens_generated"], p[key]) for p in points}
     pairs = zip(r["train"]["tokens_generated"], r["train"][key], strict=True)
     return {step: pair for step, pair in enumerate(pairs, 1) if pair[1] is not None}
 
 
-def draw_figures(runs: dict[str, dict[int, Record]], folder: Path) -> None:
-    """A figure a claim: the curves behind it, mean and 95% interval over seeds, by step and by generated tokens."""
+def draw_figures(runs: Runs, folder: Path) -> None:
+    """A figure a claim: the curves behind it, mean and 95% interval over seeds, by step and by
+    generated tokens."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -247,17 +326,8 @@ def draw_figures(runs: dict[str, dict[int, Record]], folder: Path) -> None:
     for key, claim in (CLAIMS | TRIED).items():
         figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), sharey=True)
         for method in dict.fromkeys((claim.other.replace(", equal tokens", ""), claim.one)):
-            curves = [curve_of(r, claim.curve) for r in runs.get(method, {}).values() if "curve" in r]
-            steps = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
-            if not steps:
-                continue
-            tokens = [mean(curve[step][0] for curve in curves) / 1e6 for step in steps]
-            bands = [interval([curve[step][1] for curve in curves]) for step in steps]
-            for axis, x in zip(axes, (steps, tokens), strict=True):
-                (line,) = axis.plot(x, [middle for middle, _ in bands], label=f"{method}, {len(curves)} seeds")
-                if len(curves) > 1:
-                    low, high = ([m + sign * half for m, half in bands] for sign in (-1, 1))
-                    axis.fill_between(x, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+            trained = [r for r in runs.get(method, {}).values() if "curve" in r]
+            draw_curves(axes, method, [curve_of(r, claim.curve) for r in trained])
         axes[0].set(xlabel="RL step", ylabel=claim.curve)
         axes[0].set_title(claim.text, fontsize=9)
         axes[1].set(xlabel="generated tokens, million")
@@ -266,3 +336,20 @@ def draw_figures(runs: dict[str, dict[int, Record]], folder: Path) -> None:
         figure.tight_layout()
         figure.savefig(folder / f"{key}.svg", metadata={"Date": None})
         pyplot.close(figure)
+
+
+def draw_curves(axes: Any, method: str, curves: list[dict[int, tuple[float, float]]]) -> None:
+    """The mean of a method's curves with its interval: by step on the first of two axes, by tokens
+    on the second."""
+    steps = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
+    if not steps:
+        return
+    tokens = [mean(curve[step][0] for curve in curves) / 1e6 for step in steps]
+    bands = [interval([curve[step][1] for curve in curves]) for step in steps]
+    middles = [middle for middle, _ in bands]
+    lows = [middle - half for middle, half in bands]
+    highs = [middle + half for middle, half in bands]
+    for axis, x in zip(axes, (steps, tokens), strict=True):
+        (line,) = axis.plot(x, middles, label=f"{method}, {len(curves)} seeds")
+        if len(curves) > 1:
+            axis.fill_between(x, lows, highs, color=line.get_color(), alpha=0.2, linewidth=0)

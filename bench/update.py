@@ -1,10 +1,12 @@
-"""Log-probs and entropies of a micro-batch, chunk by chunk (ours) beside full logits: time and peak memory.
+"""Log-probs and entropies of a micro-batch, chunk by chunk (ours) beside full logits: time and peak
+memory.
 
     python bench/update.py [--rounds 5] [--quick]
 
-Both get the same hidden states (width 576, float32, two threads) and give log-probs, entropies and, in the rows
-marked "train", the gradients of hidden states and head. Memory is the growth of the process's peak (VmHWM, Linux)
-over what it held before, head and its gradient's place not counted; seconds are medians of interleaved runs.
+Both get the same hidden states (width 576, float32, two threads) and give log-probs, entropies and,
+in the rows marked "train", the gradients of hidden states and head. Memory is the growth of the
+process's peak (VmHWM, Linux) over what it held before, head and its gradient's place not counted;
+seconds are medians of interleaved runs.
 """
 
 import argparse
@@ -15,14 +17,14 @@ from typing import Any
 import common
 import torch
 
-from tapo_loss import token_logprobs
+from support.logprobs import token_logprobs
 
 WIDTH = 576
 
 
 def ours(hidden, head, ids, mask):
-    before = torch.arange(ids.shape[1] - 1)[None]
-    return token_logprobs(hidden[0], head, before, ids[:, 1:], mask[:, 1:])
+    predictors = torch.arange(ids.shape[1] - 1)[None]
+    return token_logprobs(hidden[0], head, predictors, ids[:, 1:], mask[:, 1:])
 
 
 def full(hidden, head, ids, _):
@@ -38,7 +40,13 @@ def run(way, batch, train: bool):
         logp, entropy = way(*batch)
     if train:
         logp.sum().backward()
-    return logp.detach(), entropy
+    return logp.detach(), entropy.detach()
+
+
+def memory_of(way) -> int:
+    """Bytes by which the process's peak grows while it goes this way."""
+    before = common.status("VmRSS")
+    return common.peak(way) - before
 
 
 def measure(V: int, tokens: int, train: bool, rounds: int) -> dict[str, Any]:
@@ -48,8 +56,9 @@ def measure(V: int, tokens: int, train: bool, rounds: int) -> dict[str, Any]:
     head.grad = torch.zeros_like(head)
     batch = (hidden, head, torch.randint(V, (1, tokens + 1)), torch.ones(1, tokens + 1))
     ways = {"ours": partial(run, ours, batch, train), "other": partial(run, full, batch, train)}
-    error = max((a - b).abs().max().item() for a, b in zip(ways["ours"](), ways["other"](), strict=True))
-    memory = {name: -common.status("VmRSS") + common.peak(way) for name, way in ways.items()}  # what was held first
+    results = zip(ways["ours"](), ways["other"](), strict=True)
+    error = max((a - b).abs().max().item() for a, b in results)
+    memory = {name: memory_of(way) for name, way in ways.items()}
     seconds = common.medians(ways, rounds)
     return {
         "setting": f"{'train' if train else 'score'}, {tokens} tokens, V = {V}",
@@ -62,9 +71,10 @@ def measure(V: int, tokens: int, train: bool, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="512 and 1,024 tokens of the small vocabulary, one round")
+    few = "512 and 1,024 tokens of the small vocabulary, one round"
+    parser.add_argument("--quick", action="store_true", help=few)
     options = parser.parse_args()
     rows = []
     for V in (49152,) if options.quick else (49152, 151936):

@@ -1,31 +1,38 @@
 """What a run will need of the device's memory, worked out from its shapes before the first step.
 
-Two moments are candidates for the peak: sampling (the KV cache at its fullest) and the update (activations and
-gradients of one micro-batch). bench/scaling.py prints these plans beside measured peaks. Counted in bytes.
+Two moments are candidates for the peak: sampling, when the KV cache is at its fullest, and the
+update, with the activations and the gradients of one micro-batch. Parameters, gradients and
+optimizer state are float32; what is computed is bfloat16 on a GPU and float32 on a CPU.
+Called by train.py, and by bench/scaling.py, which prints these plans beside measured peaks.
 """
 
+import math
 import os
 from typing import NamedTuple
 
 import torch
 
-from augment import synthesis_prompt
-from coldstart import MISTAKE_QUESTIONS, REPORT_QUESTIONS
-from rollout import PREFILL_TOKENS
 from support.hub import ModelConfig
+from support.logprobs import CHUNK
 from support.packing import ATTENDED
-from support.runs import Run
-from tapo_loss import CHUNK
+from support.prepacked import pays_off
+from support.settings import Settings
+
+Bytes = dict[str, float]  # what is held -> how many bytes it takes
+
+
+def total(parts: Bytes) -> float:
+    return sum(parts.values())
 
 
 class Plan(NamedTuple):
-    kept: dict[str, float]  # there all the time
-    sampling: dict[str, float]  # on top of it, while answers or constructions are sampled
-    update: dict[str, float]  # on top of it, during a micro-batch
+    kept: Bytes  # all the time
+    sampling: Bytes  # on top of it, while answers or constructions are sampled
+    update: Bytes  # on top of it, during a micro-batch
 
     @property
     def peak(self) -> float:
-        return sum(self.kept.values()) + max(sum(self.sampling.values()), sum(self.update.values()))
+        return total(self.kept) + max(total(self.sampling), total(self.update))
 
 
 class Call(NamedTuple):
@@ -33,74 +40,143 @@ class Call(NamedTuple):
 
     prompts: int
     n: int  # answers to each
-    prompt: int  # tokens, of the longest
-    reply: int
+    prompt: int  # tokens of the longest
+    reply: int  # tokens of the longest
+
+
+class Sizes:
+    """What a model's shape comes to on a device, in bytes."""
+
+    def __init__(self, config: ModelConfig, device: str):
+        self.config = config
+        width = config.hidden_size
+        inner = config.intermediate_size
+        queries = config.num_attention_heads * config.head_dim
+        keys = config.num_key_value_heads * config.head_dim
+        layers = config.num_hidden_layers
+        head = config.vocab_size * width
+        matrices = layers * width * (2 * queries + 2 * keys + 3 * inner) + head
+        parameters = matrices if config.tie_word_embeddings else matrices + head
+
+        self.weights = 4 * parameters  # and as much for gradients, and for each moment of AdamW
+        self.head = 4 * head
+        self.bfloat16 = 2 * parameters if device == "cuda" else 0  # the copy that is computed with
+        self.prepacked = 4 * matrices if device == "cpu" and pays_off(config) else 0
+
+        computed = 2 if device == "cuda" else 4  # bytes of a number that is computed
+        # Of one token: in the KV cache, made by a block, kept of a block for its backward pass
+        # (where attention gathers the keys and values for each answer), and the blocks' inputs.
+        self.cached = computed * 2 * layers * keys
+        self.block = computed * (4 * width + 2 * queries + 4 * keys + 4 * inner)
+        self.kept = self.block + computed * (2 * width + 2 * queries + 2 * keys * ATTENDED)
+        self.inputs = 4 * layers * width
+        # Under autocast the residual stream and the norms stay float32: 4 numbers of the width.
+        self.kept += (4 - computed) * 4 * width
+
+
+def sampling_bytes(sizes: Sizes, call: Call, max_rows: int, prefill_tokens: int) -> Bytes:
+    """What one call of the sampler holds when its rows are in use and their cache is full."""
+    rows = min(max_rows, call.prompts * call.n)
+    prompts = math.ceil(rows / call.n)  # prefilled at once
+    prefilled = min(prefill_tokens, prompts * call.prompt)
+    return {
+        "KV cache": rows * (call.prompt + call.reply) * sizes.cached,
+        "prefill": prefilled * (sizes.block + sizes.cached),
+        # logits, probabilities, their sums in float64 and a copy
+        "distributions": rows * sizes.config.vocab_size * 24,
+        "bfloat16 weights": sizes.bfloat16,
+        "prepacked weights": sizes.prepacked,
+    }
+
+
+def update_bytes(sizes: Sizes, micro_tokens: int, checkpointing: bool) -> Bytes:
+    """What the forward and backward pass of a micro-batch of micro_tokens holds."""
+    config = sizes.config
+    kept = config.num_hidden_layers * sizes.kept
+    if checkpointing:  # one block at a time is computed again from its input
+        kept = sizes.inputs + sizes.kept
+    heads = 2 if config.tie_word_embeddings else 1  # a tied head has the embedding's gradient too
+    return {
+        "gradients": sizes.weights,
+        "activations": micro_tokens * kept,
+        "chunk of logits": 3 * 4 * min(CHUNK, micro_tokens * config.vocab_size),
+        "gradient of the head": heads * sizes.head,
+        "bfloat16 weights": sizes.bfloat16,
+    }
 
 
 def memory_plan(
-    m: ModelConfig, calls: list[Call], *, device: str, max_rows: int, batch: int, checkpointing: bool, copy: bool
+    settings: Settings,
+    config: ModelConfig,
+    calls: list[Call],
+    *,
+    device: str,
+    micro_tokens: int,
+    prefill_tokens: int,
 ) -> Plan:
-    """The plan of steps that make these calls and update from micro-batches of at most `batch` tokens; copy:
-    the starting policy is kept for the KL."""
-    cuda = device == "cuda"
-    size = 2 if cuda else 4  # of what is computed, in bytes; parameters and their like are float32
-    V, C, inner, L = m.vocab_size, m.hidden_size, m.intermediate_size, m.num_hidden_layers
-    q, kv = m.num_attention_heads * m.head_dim, m.num_key_value_heads * m.head_dim
-    matrices = L * (C * (2 * q + 2 * kv) + 3 * C * inner) + V * C
-    parameters = matrices + (0 if m.tie_word_embeddings else V * C)
-    cached = 2 * L * kv * size  # of one token
-    block = 4 * C + 2 * q + 4 * kv + 4 * inner  # numbers that one block makes of a token
-    kept = block + 2 * C + 2 * q  # what autograd keeps of them,
-    kept += 2 * kv * ATTENDED  # and the keys and values that attention gathers for each answer
-    copies = {"bfloat16 weights": 2 * parameters} if cuda else {"prepacked weights": 4 * matrices}
+    """The plan of steps that make these calls of the sampler, and update from micro-batches.
 
-    def sampling(call: Call) -> dict[str, float]:
-        rows = min(max_rows, call.prompts * call.n)
-        filled = min(PREFILL_TOKENS, -(-rows // call.n) * call.prompt)
-        return {
-            "KV cache": rows * (call.prompt + call.reply) * cached,
-            "prefill": filled * (block * size + cached),
-            "distributions": rows * V * 24,  # logits, probabilities, their sums in float64 and a copy
-            **copies,
-        }
-
+    micro_tokens: tokens of the largest micro-batch
+    prefill_tokens: tokens of prompts that go through the model at once, at most
+    """
+    sizes = Sizes(config, device)
+    starts = bool(settings.kl_rows or settings.kl_coef)  # the starting policy is kept for the KL
+    sampling = [sampling_bytes(sizes, call, settings.max_rows, prefill_tokens) for call in calls]
     return Plan(
-        kept={"weights": 4 * parameters, "AdamW": 8 * parameters, "starting policy": 4 * parameters * copy},
-        sampling=max(map(sampling, calls), key=lambda parts: sum(parts.values())),
-        update={
-            "gradients": 4 * parameters,
-            "activations": batch * size * (L * C + kept if checkpointing else L * kept),
-            "chunk of logits": 3 * 4 * min(CHUNK, batch * V),
-            "gradient of the head": 4 * V * C * (2 if m.tie_word_embeddings else 1),
-            "bfloat16 weights": 2 * parameters * cuda,
+        kept={
+            "weights": sizes.weights,
+            "AdamW": 2 * sizes.weights,
+            "starting policy": sizes.weights if starts else 0,
         },
+        sampling=max(sampling, key=total),
+        update=update_bytes(sizes, micro_tokens, settings.checkpointing),
     )
 
 
-def plan_of(run: Run) -> Plan:
-    """The plan of a run, from its settings and its longest question (in characters)."""
-    c, room = run.config, run.model.config.max_position_embeddings
-    question = max((p.question for p in run.problems + run.held_out), key=len)
-    asked = c.questions
-    if c.stage != "rl":  # the cold start asks too
-        asked = max(asked, MISTAKE_QUESTIONS, min(c.eval_problems, REPORT_QUESTIONS))
+def plan_of(
+    settings: Settings,
+    config: ModelConfig,
+    *,
+    device: str,
+    prompt_tokens: int,
+    request_tokens: int,
+    held_out: int,
+    coldstart_questions: int,
+    prefill_tokens: int,
+) -> Plan:
+    """The plan of a run, from its settings and its longest prompts.
+
+    device: "cpu" or "cuda"
+    prompt_tokens: of the longest question's prompt
+    request_tokens: of the longest synthesis prompt without its two answers
+    held_out: how many questions the policy is measured on
+    coldstart_questions: the most that a cold start asks at once
+    prefill_tokens: as in memory_plan
+    """
+    c = settings
+    context = config.max_position_embeddings
+    has_coldstart = c.stage != "rl"
+    asked = max(c.questions, coldstart_questions if has_coldstart else 0)
 
     def call(prompts: int, n: int, prompt: int, reply: int) -> Call:
-        prompt = min(prompt, room - 1)
-        return Call(prompts, n, prompt, min(reply, room - prompt))
+        prompt = min(prompt, context - 1)
+        return Call(prompts, n, prompt, min(reply, context - prompt))
 
-    bare = len(run.tokenizer.question_prompt(question))
-    calls = [call(asked, c.k, bare, c.max_new_tokens), call(len(run.held_out), c.eval_samples, bare, c.max_new_tokens)]
-    if c.constructs or c.stage != "rl":  # a synthesis prompt holds two answers
-        request = len(run.tokenizer.prompt(synthesis_prompt(question, "", "", c.synthesis, c.reconstruction)))
-        calls.append(call(asked * c.m_max, 1, request + 2 * c.max_new_tokens, c.max_reply_tokens))
-    step = c.questions * (bare + (c.k + c.m_max * c.constructs) * c.max_new_tokens)  # tokens, at most
-    longest = max(call.prompt + call.reply for call in calls)  # one long row still goes
-    batch = max(min(c.micro_tokens, step), longest)
+    calls = [
+        call(asked, c.k, prompt_tokens, c.max_new_tokens),
+        call(held_out, c.eval_samples, prompt_tokens, c.max_new_tokens),
+    ]
+    if c.constructs or has_coldstart:
+        request = request_tokens + 2 * c.max_new_tokens  # a synthesis prompt holds two answers
+        calls.append(call(asked * c.m_max, 1, request, c.max_reply_tokens))
+
+    answers = c.k + c.m_max if c.constructs else c.k
+    tokens_of_step = c.questions * (prompt_tokens + answers * c.max_new_tokens)  # at most
+    longest = max(call.prompt + call.reply for call in calls)
+    micro_tokens = max(min(c.micro_tokens, tokens_of_step), longest)  # one long row still goes
     return memory_plan(
-        run.model.config, calls, device=run.device.type, max_rows=c.max_rows, batch=batch,
-        checkpointing=c.checkpointing, copy=bool(c.kl_rows or c.kl_coef),
-    )  # fmt: skip
+        c, config, calls, device=device, micro_tokens=micro_tokens, prefill_tokens=prefill_tokens
+    )
 
 
 def device_memory(device: torch.device) -> int:
@@ -111,20 +187,21 @@ def device_memory(device: torch.device) -> int:
 
 
 def format_plan(plan: Plan, available: int) -> str:
-    """The plan in a few lines, with what to lower where it does not fit."""
+    """The plan in a few lines, with what to lower where it needs more than the available bytes."""
+    peak = f"memory: about {plan.peak / 1e9:.2f} GB at the peak"
+    lines = [f"{peak}, the device has {available / 1e9:.2f} GB"]
+    for name, parts in plan._asdict().items():
+        items = ", ".join(f"{part} {size / 1e9:.2f}" for part, size in parts.items() if size)
+        lines.append(f"  {name:<10} {total(parts) / 1e9:6.2f} GB  ({items})")
 
-    def line(name: str, parts: dict[str, float]) -> str:
-        items = ", ".join(f"{part} {n / 1e9:.2f}" for part, n in parts.items() if n)
-        return f"  {name:<10} {sum(parts.values()) / 1e9:6.2f} GB  ({items})"
-
-    lines = [f"memory: about {plan.peak / 1e9:.2f} GB at the peak, the device has {available / 1e9:.2f} GB"]
-    lines += [line(name, parts) for name, parts in plan._asdict().items()]
-    kept = sum(plan.kept.values())
-    for parts, advice in (
-        (plan.sampling, "--max-rows, or --max-new-tokens and --max-reply-tokens"),
-        (plan.update, "--micro-tokens, or add --checkpointing"),
-    ):
-        if kept + sum(parts.values()) > available:
-            small = kept > 0.9 * available
-            lines.append("  this will not fit: " + ("take a smaller --model" if small else f"lower {advice}"))
+    kept = total(plan.kept)
+    advice = {
+        "lower --max-rows, or --max-new-tokens and --max-reply-tokens": plan.sampling,
+        "lower --micro-tokens, or add --checkpointing": plan.update,
+    }
+    for remedy, parts in advice.items():
+        if kept > 0.9 * available:
+            remedy = "take a smaller --model"
+        if kept + total(parts) > available:
+            lines.append(f"  this will not fit: {remedy}")
     return "\n".join(lines)

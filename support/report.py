@@ -1,60 +1,146 @@
-"""Runs side by side on their held-out problems: the first one, then each other at its steps and at its tokens.
+"""Measurements as tables, and runs side by side on their held-out problems.
 
-    python report.py runs/demo/tapo runs/demo/grpo
+    python -m support.report runs/demo/tapo runs/demo/grpo
 
-Generating is what a step costs, and TAPO's constructions cost it too: so a comparison at equal steps stands beside
-one at equal generated tokens. A run that is to be compared needs measurements on the way (--eval-every) and more steps
-than the first.
+The first run stands there before and after RL, every other run at its steps and at its tokens:
+generating is what a step costs, and TAPO's constructions cost it too, so a comparison at equal
+steps stands beside one at equal generated tokens. The other runs need measurements on the way
+(--eval-every) and more steps than the first. Called by train.py and eval.py for format_table.
 """
 
 from pathlib import Path
 from typing import Any
 
-from data import ArgumentParser, run_main
-from eval import format_table
-from support.hub import InputError, read_lines
+from support.cli import ArgumentParser, run_main
+from support.files import InputError, read_lines
+
+Summary = dict[str, Any]  # the measures of one evaluation, as eval.py makes them
+
+# ---------------------------------------------------------------- a table of summaries
 
 
-def measurements(out: Path) -> list[dict[str, Any]]:
-    """The summaries on held-out problems that a run has logged, in the order of their steps, with the tokens that it
-    has generated since RL began; raises InputError."""
+def percent(share: float | None) -> str:
+    if share is None:  # a rate of nothing, such as ERR without reflections
+        return "none"
+    return f"{share:.1%}"
+
+
+def right_and_wrong(summary: Summary, how: str) -> str:
+    right = summary[how + "_right"]
+    wrong = summary[how + "_wrong"]
+    return f"{right} / {wrong}"
+
+
+def rows_of(summary: Summary) -> dict[str, str]:
+    """A summary's measures, named and written out for a table."""
+    accuracy = percent(summary["pass@1"])
+    error = summary["standard_error"]
+    if error is not None:
+        accuracy += f" ({100 * error:.1f})"
+    of_several = [name for name in summary if "@" in name and not name.endswith("@1")]
+    return {
+        "accuracy (standard error)": accuracy,
+        **{name: percent(summary[name]) for name in of_several},  # pass@k and maj@k
+        "DSR: right answers without a reflection": percent(summary["DSR"]),
+        "ERR: reflections that end right": percent(summary["ERR"]),
+        "direct: right / wrong": right_and_wrong(summary, "direct"),
+        "reflective: right / wrong": right_and_wrong(summary, "reflective"),
+        "without an answer": percent(summary["no_answer_share"]),
+        "truncated": percent(summary["truncated_share"]),
+        "mean length (tokens)": f"{summary['mean_tokens']:.1f}",
+    }
+
+
+def format_table(columns: dict[str, Summary]) -> str:
+    """Summaries side by side as a Markdown table, one column each."""
+    written = [rows_of(summary) for summary in columns.values()]
+    lines = [["", *columns]]
+    for name in written[0]:
+        lines.append([name, *[rows[name] for rows in written]])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(format_line(line, widths) for line in lines)
+
+
+def format_line(cells: list[str], widths: list[int]) -> str:
+    """One line of a table: the name on the left, numbers on the right."""
+    padded = [cell.rjust(width) for cell, width in zip(cells, widths, strict=True)]
+    padded[0] = cells[0].ljust(widths[0])
+    row = " | ".join(padded)
+    return f"| {row} |"
+
+
+# ---------------------------------------------------------------- runs side by side
+
+
+def measurements(out: Path) -> list[Summary]:
+    """The summaries on held-out problems that a run has logged, in the order of their steps.
+
+    tokens_generated counts from the start of RL: a cold start in the same run generates too.
+    Raises InputError for a folder without a measurement before and one after RL.
+    """
     path = out / "metrics.jsonl"
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected the folder of a run")
-    found = [r for r in read_lines(path) if r["stage"] == "eval"]
+    found = [record for record in read_lines(path) if record["stage"] == "eval"]
     if len(found) < 2:
         raise InputError(f"{path}: expected measurements before and after RL, found {len(found)}")
-    start = found[0]["tokens_generated"]  # a cold start in the same run generates too
-    return [r | {"tokens_generated": r["tokens_generated"] - start} for r in found]
+    before_rl = found[0]["tokens_generated"]
+    for summary in found:
+        summary["tokens_generated"] -= before_rl
+    return found
 
 
-def side_by_side(outs: list[Path]) -> dict[str, dict[str, Any]]:
-    """Column, named by the run's folder -> summary: the first run before and after, then each other run at the step
-    and at the number of generated tokens that come closest to the first one's last. Where two folders have one name,
-    their paths name them."""
+def nearest(summaries: list[Summary], target: Summary, measure: str) -> Summary:
+    """The summary whose measure comes closest to the target's."""
+
+    def distance(summary: Summary) -> float:
+        return abs(summary[measure] - target[measure])
+
+    return min(summaries, key=distance)
+
+
+def title_of(name: str, summary: Summary) -> str:
+    return f"{name}, step {summary['step']}"
+
+
+def side_by_side(outs: list[Path]) -> dict[str, Summary]:
+    """Title of a column -> summary. Every other run stands there twice: where its steps, and where
+    its generated tokens, come closest to those at the end of the first run.
+
+    A column is named by its run's folder, or by the whole path where two folders have one name.
+    Raises InputError for runs that did not start from the same policy, problems and seed.
+    """
     names = [out.name for out in outs]
     if len(set(names)) < len(names):
         names = [str(out) for out in outs]
-    first = measurements(outs[0])
-    last = first[-1]
-    columns = {"before RL": first[0], f"{names[0]}, step {last['step']}": last}
+    baseline = measurements(outs[0])
+    before = baseline[0]
+    after = baseline[-1]
+    columns = {"before RL": before, title_of(names[0], after): after}
     for name, out in zip(names[1:], outs[1:], strict=True):
         found = measurements(out)
-        if found[0]["pass@1"] != first[0]["pass@1"]:
-            raise InputError(f"{out}: expected the policy, problems and seed that {outs[0]} starts from, found others")
-        for what in ("step", "tokens_generated"):
-            near = min(found, key=lambda r: abs(r[what] - last[what]))
-            columns[f"{name}, step {near['step']}" + (" (equal tokens)" if what != "step" else "")] = near
+        if found[0]["pass@1"] != before["pass@1"]:
+            expected = f"the policy, problems and seed that {outs[0]} starts from"
+            raise InputError(f"{out}: expected {expected}, found others")
+        at_steps = nearest(found, after, "step")
+        columns[title_of(name, at_steps)] = at_steps
+        at_tokens = nearest(found, after, "tokens_generated")
+        columns[title_of(name, at_tokens) + " (equal tokens)"] = at_tokens
     return columns
 
 
 def main() -> None:
     parser = ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs that started from one policy")
+    text = "folders of runs that started from one policy"
+    parser.add_argument("runs", nargs="+", type=Path, help=text)
     columns = side_by_side(parser.parse_args().runs)
     print(format_table(columns))
-    tokens = ", ".join(f"{column} {r['tokens_generated'] / 1e6:.2f}" for column, r in columns.items())
-    print(f"\ngenerated tokens, million: {tokens}")
+    generated = []
+    for title, summary in columns.items():
+        millions = summary["tokens_generated"] / 1e6
+        generated.append(f"{title} {millions:.2f}")
+    print("\ngenerated tokens, million:", ", ".join(generated))
 
 
 if __name__ == "__main__":

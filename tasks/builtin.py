@@ -1,149 +1,238 @@
-"""A problem, and the built-in ones: endless word problems on a ladder of five rungs.
+"""The built-in problems: endless word problems on a ladder of five rungs.
 
-A model of under a million weights learns them in minutes without a network. Each comes with its worked lines, so
-that what a policy makes of its mistakes can be checked: the generator knows the first wrong line of any answer.
+A model of under a million weights learns them in minutes, without a network. Each comes with its
+worked lines, so that what a policy makes of its mistakes can be checked: the first wrong line of
+any answer is known.
+
+The worked lines are a chain, as in "12+7=19", "19-5=14", "#### 14": each starts with the result of
+the line before it.
+
+Called through tasks.task_of("builtin"), by data.py and by the cold start.
 """
 
+import operator
 import random
 import re
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-
-@dataclass(frozen=True)
-class Problem:
-    question: str
-    answer: str
-    solution: str | None = None  # worked lines; only the cold start and what is measured read them
+from tasks import Problem
 
 
 @dataclass(frozen=True)
 class Rung:
-    """How hard a built-in problem is."""
+    """How hard a problem is."""
 
-    steps: tuple[int, int]  # operations, at least and at most
+    length: tuple[int, int]  # operations in a problem, at least and at most
     limit: int  # every value lies in 1 .. limit - 1
     distractors: int  # sentences with a number that does not matter
-    operations: str
+    signs: str  # the operations that occur
 
 
 RUNGS = {
-    1: Rung((2, 3), 100, 0, "+-"),
-    2: Rung((3, 4), 200, 0, "+-*/"),
-    3: Rung((4, 5), 200, 1, "+-*/"),
-    4: Rung((6, 7), 200, 1, "+-*/"),  # more steps than any problem of the rungs below
-    5: Rung((4, 5), 400, 2, "+-*/"),  # larger values, more distractors
+    1: Rung((2, 3), limit=100, distractors=0, signs="+-"),
+    2: Rung((3, 4), limit=200, distractors=0, signs="+-*/"),
+    3: Rung((4, 5), limit=200, distractors=1, signs="+-*/"),
+    # for testing: more operations than any problem of the rungs below
+    4: Rung((6, 7), limit=200, distractors=1, signs="+-*/"),
+    # for testing: larger values, more distractors
+    5: Rung((4, 5), limit=400, distractors=2, signs="+-*/"),
 }
-TRAINED = (1, 3)  # the rungs of "builtin"; the others are for testing
+TRAINED = (1, 3)  # the lowest and the highest rung of "builtin"
 
-PEOPLE = {name: "She" for name in "Ava Cleo Emma Gia".split()} | {name: "He" for name in "Ben Dan Finn Hugo".split()}
-THINGS = ["apples", "books", "cards", "coins", "eggs", "marbles", "pencils", "shells", "stamps", "stickers"]
-STARTS = ["{name} has {n} {things}.", "{name} counts {n} {things} in a box.", "In the morning {name} has {n} {things}."]
+PRONOUNS = {
+    "Ava": "She",
+    "Cleo": "She",
+    "Emma": "She",
+    "Gia": "She",
+    "Ben": "He",
+    "Dan": "He",
+    "Finn": "He",
+    "Hugo": "He",
+}
+THINGS = [
+    "apples",
+    "books",
+    "cards",
+    "coins",
+    "eggs",
+    "marbles",
+    "pencils",
+    "shells",
+    "stamps",
+    "stickers",
+]
+STARTS = [
+    "{name} has {n} {things}.",
+    "{name} counts {n} {things} in a box.",
+    "In the morning {name} has {n} {things}.",
+]
 EVENTS = {
-    "+": ["{friend} gives {name} {n} more.", "{she} finds {n} more.", "{she} buys {n} more {things}."],
+    "+": [
+        "{friend} gives {name} {n} more.",
+        "{she} finds {n} more.",
+        "{she} buys {n} more {things}.",
+    ],
     "-": ["{she} gives {n} to {friend}.", "{she} loses {n} of them.", "{she} sells {n} {things}."],
-    "*": ["{she} trades until there are {n} times as many.", "A week later {name} has {n} times as many {things}."],
-    "/": ["{she} sorts them into {n} equal piles and keeps one pile.", "{name} keeps one of {n} equal shares."],
+    "*": [
+        "{she} trades until there are {n} times as many.",
+        "A week later {name} has {n} times as many {things}.",
+    ],
+    "/": [
+        "{she} sorts them into {n} equal piles and keeps one pile.",
+        "{name} keeps one of {n} equal shares.",
+    ],
 }
 DISTRACTORS = ["{friend} has {n} {others}.", "{name} is {n} years old.", "The box is {n} cm wide."]
 ENDS = ["How many {things} does {name} have now?", "How many {things} are left with {name}?"]
-LINE = re.compile(r"(\d+)([-+*/])(\d+)=(\d+)")
+
+LINE = re.compile(r"(\d+)([-+*/])(\d+)=(\d+)")  # a worked line: no value is below 0
+FUNCTIONS = {"+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.floordiv}
+
+# What can be wrong in a line of a spoiled answer. A wrong result stands here twice: it is drawn as
+# often as the other two together.
+SLIPS = ("sign", "operand", "result", "result")
+RESULT_ERRORS = (-10, -2, -1, 1, 2, 10)
 
 
-def apply(a: int, op: str, b: int) -> int:
-    return {"+": a + b, "-": a - b, "*": a * b, "/": a // b}[op]
+@dataclass(frozen=True)
+class Operation:
+    """What one worked line does to the value before it."""
+
+    sign: str
+    operand: int
+    error: int = 0  # what a slip in the arithmetic adds to the result
 
 
-def builtin_problem(rng: random.Random, rung: Rung) -> Problem:
-    """One problem of the rung. The worked lines are a chain: each starts with the last one's result, as in
-    "12+7=19", "19-5=14"."""
-    name, friend = rng.sample(list(PEOPLE), 2)
-    things, others = rng.sample(THINGS, 2)
-    words = {"name": name, "friend": friend, "things": things, "others": others, "she": PEOPLE[name]}
-    value = rng.randrange(2, rung.limit)
-    sentences, lines = [rng.choice(STARTS).format(n=value, **words)], []
-    for _ in range(rng.randint(*rung.steps)):
-        operands = {
-            "+": range(1, min(rung.limit // 4, rung.limit - 1 - value) + 1),
-            "-": range(1, min(rung.limit // 4, value - 1) + 1),
-            "*": range(2, min(5, (rung.limit - 1) // value) + 1),
-            "/": [n for n in range(2, 6) if value % n == 0],
-        }
-        op = rng.choice([op for op in rung.operations if operands[op]])
-        n = rng.choice(operands[op])
-        sentences.append(rng.choice(EVENTS[op]).format(n=n, **words))
-        lines.append(f"{value}{op}{n}={apply(value, op, n)}")
-        value = apply(value, op, n)
-    for _ in range(rung.distractors):
-        fact = rng.choice(DISTRACTORS).format(n=rng.randrange(2, 50), **words)
-        sentences.insert(rng.randint(1, len(sentences)), fact)
-    question = " ".join([*sentences, rng.choice(ENDS).format(**words)])
-    return Problem(question, str(value), "\n".join([*lines, f"#### {value}"]))
-
-
-def builtin_problems(split: str, seed: int, rungs: tuple[int, int] = TRAINED) -> Iterator[Problem]:
-    """Endless problems without repeats, from the rungs of this range in turn. A question's checksum decides its
-    split, so that whatever the seeds are, no problem of one split is ever in the other."""
-    rng, seen, rung = random.Random(f"{split} {seed}"), set(), rungs[0]
+def problems(split: str, seed: int, rungs: tuple[int, int] = TRAINED) -> Iterator[Problem]:
+    """Endless problems without repeats, from the rungs of this range in turn."""
+    rng = random.Random(f"{split} {seed}")
+    lowest, highest = rungs
+    rung = lowest
+    used = set()
     while True:
-        problem = builtin_problem(rng, RUNGS[rung])
-        checksum = zlib.crc32(problem.question.encode())
-        if (checksum % 10 == 0) == (split == "test") and problem.question not in seen:
-            seen.add(problem.question)
+        problem = draw_problem(rng, RUNGS[rung])
+        question = problem.question
+        in_split = is_for_testing(question) == (split == "test")
+        if in_split and question not in used:
+            used.add(question)
             yield problem
-            rung = rung + 1 if rung < rungs[1] else rungs[0]
+            rung = rung + 1 if rung < highest else lowest
+
+
+def is_for_testing(question: str) -> bool:
+    """Whether a question belongs to the split "test".
+
+    Its checksum decides, so that no problem of one split is ever in the other, whatever the seeds
+    are.
+    """
+    return zlib.crc32(question.encode()) % 10 == 0
+
+
+def draw_problem(rng: random.Random, rung: Rung) -> Problem:
+    """A problem of the rung with its worked lines."""
+    words = draw_words(rng)
+    value = rng.randrange(2, rung.limit)
+    start = rng.choice(STARTS)
+    sentences = [start.format(n=value, **words)]
+    lines = []
+    for _ in range(rng.randint(*rung.length)):
+        operation = draw_operation(rng, rung, value)
+        event = rng.choice(EVENTS[operation.sign])
+        sentences.append(event.format(n=operation.operand, **words))
+        lines.append(worked_line(value, operation))
+        value = result_of(value, operation)
+    for _ in range(rung.distractors):
+        distractor = rng.choice(DISTRACTORS)
+        sentence = distractor.format(n=rng.randrange(2, 50), **words)
+        place = rng.randint(1, len(sentences))
+        sentences.insert(place, sentence)
+    end = rng.choice(ENDS)
+    sentences.append(end.format(**words))
+    lines.append(f"#### {value}")
+    return Problem(" ".join(sentences), str(value), "\n".join(lines))
+
+
+def draw_words(rng: random.Random) -> dict[str, str]:
+    """Who and what a problem is about, by the placeholders of its sentences."""
+    name, friend = rng.sample(list(PRONOUNS), 2)
+    things, others = rng.sample(THINGS, 2)
+    return {
+        "name": name,
+        "friend": friend,
+        "things": things,
+        "others": others,
+        "she": PRONOUNS[name],
+    }
+
+
+def draw_operation(rng: random.Random, rung: Rung, value: int) -> Operation:
+    """An operation of the rung on this value whose result is whole and in 1 .. limit - 1."""
+    largest = rung.limit - 1
+    most = rung.limit // 4  # of what is added or taken away
+    operands = {
+        "+": range(1, min(most, largest - value) + 1),
+        "-": range(1, min(most, value - 1) + 1),
+        "*": range(2, min(5, largest // value) + 1),
+        "/": [n for n in range(2, 6) if value % n == 0],
+    }
+    possible = [sign for sign in rung.signs if operands[sign]]
+    sign = rng.choice(possible)
+    operand = rng.choice(operands[sign])
+    return Operation(sign, operand)
+
+
+def result_of(value: int, operation: Operation) -> int:
+    """The value behind the operation; a division that does not come out is rounded down."""
+    function = FUNCTIONS[operation.sign]
+    return function(value, operation.operand) + operation.error
+
+
+def worked_line(value: int, operation: Operation) -> str:
+    """The operation as a worked line: "12+7=19"."""
+    return f"{value}{operation.sign}{operation.operand}={result_of(value, operation)}"
 
 
 def spoil(problem: Problem, rng: random.Random) -> str:
-    """A wrong answer to a built-in problem: one line has a slip, a wrong operation or a wrong operand, and
-    the lines after it go on from the wrong value, as a model's would."""
-    *steps, _ = (problem.solution or "").split("\n")
-    parts = [LINE.fullmatch(step).groups() for step in steps]  # type: ignore[union-attr]
+    """A wrong answer to a problem of this family.
+
+    One line has a slip, and the lines after it go on from the wrong value, as a model's would.
+    """
+    solution = problem.solution or ""
+    *lines, _ = solution.split("\n")
+    operations = [read_line(line)[1] for line in lines]
+    start, _ = read_line(lines[0])
     while True:
-        bad, value, lines = rng.randrange(len(parts)), int(parts[0][0]), []
-        for i, (_, op, n, _) in enumerate(parts):
-            slip, kind = 0, rng.randrange(4) if i == bad else None
-            if kind == 0:
-                op = rng.choice("+-*/")
-            elif kind == 1:
-                n = rng.choice(parts)[2]
-            elif kind:
-                slip = rng.choice((-10, -2, -1, 1, 2, 10))
-            result = apply(value, op, int(n)) + slip
-            lines.append(f"{value}{op}{n}={result}")
-            value = result
-        if value != int(problem.answer) and all(LINE.fullmatch(line) for line in lines):  # nothing below 0
-            return "\n".join([*lines, f"#### {value}"])
+        spoiled = with_one_slip(operations, rng)
+        value = start
+        wrong_lines = []
+        for operation in spoiled:
+            wrong_lines.append(worked_line(value, operation))
+            value = result_of(value, operation)
+        # A slip can leave the answer as it was, or lead below 0, which no worked line shows.
+        is_wrong = value != int(problem.answer)
+        if is_wrong and all(LINE.fullmatch(line) for line in wrong_lines):
+            return "\n".join([*wrong_lines, f"#### {value}"])
 
 
-def standing(lines: list[str]) -> list[int]:
-    """Indices of the lines that an answer stands by: one that starts with "Wait, " takes back the last of them."""
-    stand: list[int] = []
-    for i, line in enumerate(lines):
-        stand = stand[:-1] if line.startswith("Wait, ") else [*stand, i]
-    return stand
+def read_line(line: str) -> tuple[int, Operation]:
+    """(the value before a worked line, its operation)."""
+    found = LINE.fullmatch(line)
+    assert found is not None, line
+    return int(found[1]), Operation(sign=found[2], operand=int(found[3]))
 
 
-def parting(wrong: list[str], right: list[str]) -> tuple[int, list[str]]:
-    """(index of the line at which a wrong answer parts from a right one, the right lines from there on). Lines that
-    either takes back itself do not count. An answer that stops too soon, or goes on too long, parts at its end."""
-    stand, path = standing(wrong) or [len(wrong) - 1], [right[i] for i in standing(right)] or right
-    same = next((k for k, (i, line) in enumerate(zip(stand, path, strict=False)) if wrong[i] != line), None)
-    k = min(len(stand), len(path)) - 1 if same is None else same
-    return stand[k], path[k:]
-
-
-def correct(problem: Problem, wrong: str) -> tuple[str, str]:
-    """(analysis, reflective answer) for a wrong answer to a built-in problem, as a perfect teacher writes them: each
-    problem has one solution, so the first error is where the answer parts from it."""
-    lines = wrong.split("\n")
-    at, rest = parting(lines, (problem.solution or "").split("\n"))
-    diagnosis = f"Wait, {lines[at]} is wrong."
-    return f"{lines[at]} should be {rest[0]}.", "\n".join([*lines[: at + 1], diagnosis, *rest])
-
-
-def is_sound(problem: Problem, text: str) -> bool:
-    """Whether what an answer stands by is the solution, line by line; a right answer may be luck."""
-    lines = text.split("\n")
-    return "\n".join(lines[i] for i in standing(lines)) == problem.solution
+def with_one_slip(operations: list[Operation], rng: random.Random) -> list[Operation]:
+    """The same operations, one of them drawn to go wrong."""
+    at = rng.randrange(len(operations))
+    slip = rng.choice(SLIPS)
+    if slip == "sign":
+        wrong = replace(operations[at], sign=rng.choice("+-*/"))
+    elif slip == "operand":
+        # the number of any line, as by someone who mixes up the facts of the question
+        taken = rng.choice(operations)
+        wrong = replace(operations[at], operand=taken.operand)
+    else:
+        wrong = replace(operations[at], error=rng.choice(RESULT_ERRORS))
+    return [*operations[:at], wrong, *operations[at + 1 :]]

@@ -1,4 +1,5 @@
-"""What several test files share: small random models, and one small model that has learned something."""
+"""What several test files share: small random models, and one small model that has learned
+something."""
 
 import json
 import os
@@ -9,21 +10,30 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from augment import TAGS, format_reply, synthesis_prompt
-from data import PLAIN, Tokenizer
 from model import Transformer
+from rollout import Trajectory
+from support.cli import run_main
 from support.hub import ModelConfig
-from support.packing import Trajectory, pack
-from tapo_loss import token_logprobs
+from support.logprobs import packed_logprobs, token_logprobs
+from support.packing import pack
+from support.tokenizer import PLAIN, Tokenizer
 
-SHARED = Path(__file__).parents[2] / "shared"  # development data beside the checkout; not part of the project
-SMOLLM2 = Path(os.environ.get("NANOTAPO_SMOLLM2", Path(__file__).parents[1] / "models" / "smollm2"))
+PROJECT = Path(__file__).parents[1]
+SHARED = PROJECT.parent / "shared"  # development data beside the checkout; not part of the project
+SMOLLM2 = Path(os.environ.get("NANOTAPO_SMOLLM2", PROJECT / "models" / "smollm2"))
+
+QUESTIONS = [f"Say {n}." for n in range(1, 5)]
 
 
 def pytest_configure() -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"  # no test may reach for the network
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    torch.set_num_threads(min(2, torch.get_num_threads()))
+
+
+# ---------------------------------------------------------------- files and checkpoints
 
 
 def shared(name: str) -> Path:
@@ -42,11 +52,24 @@ def smollm2() -> Path:
     return SMOLLM2
 
 
+# ---------------------------------------------------------------- random models
+
+
 def small_config(family: str = "llama", tied: bool = True, **changes) -> ModelConfig:
     """Two layers, 4 query heads on 2 key/value heads, 97 tokens."""
-    sizes = {"vocab_size": 97, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
-    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64}
-    return ModelConfig(**{**sizes, **heads, "model_type": family, "tie_word_embeddings": tied, **changes})
+    fields = {
+        "model_type": family,
+        "tie_word_embeddings": tied,
+        "vocab_size": 97,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "max_position_embeddings": 64,
+    }
+    return ModelConfig(**{**fields, **changes})
 
 
 def small_model(*args, seed: int = 0, scale: float = 8.0, **changes) -> Transformer:
@@ -67,56 +90,61 @@ def model() -> Transformer:
     return small_model()
 
 
-def full_logprobs(logits: torch.Tensor, ids: torch.Tensor, temperature: float = 1.0):
-    """The obvious token_logprobs, the oracle of ours: logits (B, T, V) -> log-probs and entropies (B, T)."""
+# ---------------------------------------------------------------- log-probs of rows not packed
+
+
+def full_logprobs(logits: Tensor, ids: Tensor, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """The obvious token_logprobs, the oracle of ours.
+
+    logits: (B, T, V) of ids (B, T). Returns log-probs and entropies (B, T), 0 for the first token.
+    """
     logp = (logits[:, :-1].float() / temperature).log_softmax(dim=-1)  # (B, T-1, V)
-    taken = logp.gather(-1, ids[:, 1:, None])[..., 0]
-    entropy = -(logp.exp() * logp).sum(dim=-1).detach()
+    taken = logp.gather(-1, ids[:, 1:, None])[..., 0]  # (B, T-1)
+    entropy = -(logp.exp() * logp).sum(dim=-1)  # (B, T-1)
     return F.pad(taken, (1, 0)), F.pad(entropy, (1, 0))
 
 
-def next_token_logprobs(hidden: torch.Tensor, head: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor, *rest):
-    """token_logprobs of rows that are not packed: hidden states (B, T, C) of ids (B, T). Entry t is token t's; nothing
-    predicts the first one."""
-    before = torch.arange(ids.numel()).view(ids.shape) - 1
-    mask = mask.clone()
+def next_token_logprobs(
+    hidden: Tensor, head: Tensor, ids: Tensor, mask: Tensor, *temperature: float
+) -> tuple[Tensor, Tensor]:
+    """token_logprobs of rows that are not packed; two (B, T), entry t is token t's.
+
+    hidden: (B, T, C) last hidden states of ids (B, T). Nothing predicts a row's first token.
+    """
+    predictors = torch.arange(ids.numel()).view(ids.shape) - 1  # (B, T) in the flattened rows
+    mask = mask.clone()  # (B, T)
     mask[:, 0] = 0
-    return token_logprobs(hidden.flatten(0, 1), head, before, ids, mask, *rest)
+    states = hidden.flatten(0, 1)  # (B * T, C)
+    return token_logprobs(states, head, predictors, ids, mask, *temperature)
 
 
-QUESTIONS = [f"Say {n}." for n in range(1, 5)]
+# ---------------------------------------------------------------- a small model that has learned
 
 
 @pytest.fixture(scope="session")
 def learned(tmp_path_factory) -> Path:
-    """A folder with a model that answers "Say 3." with a number from 1 to 4 at random, so that it is right in
-    a quarter to a half of the cases, and that answers synthesis prompts in the right format. It took 2 s to
-    train, and problems.jsonl beside it holds its problems: a real policy, small enough for tests of the loop.
+    """A folder with a model that answers "Say 3." with a number from 1 to 4 at random, so that it
+    is right in a quarter to a half of the cases, and that answers synthesis prompts in the right
+    format. It took 2 s to train, and problems.jsonl beside it holds its problems: a real policy,
+    small enough for tests of the loop.
     """
     rng = random.Random(0)
-
-    def example() -> tuple[str, str]:
-        n = rng.randint(1, 4)
-        wrong = rng.choice([i for i in range(1, 5) if i != n])
-        if rng.random() < 0.5:
-            return f"Say {n}.", f"#### {n if rng.random() < 0.3 else rng.randint(1, 4)}"
-        reply = format_reply("A slip.", f"#### {wrong}\nWait, that is wrong.\n#### {rng.choice([n, n, wrong])}")
-        return synthesis_prompt(f"Say {n}.", f"#### {wrong}", f"#### {n}", "brief", "prefix"), reply
-
-    tokenizer = Tokenizer.train([PLAIN.format(text=a) + b for a, b in (example() for _ in range(200))], TAGS)
-    size = tokenizer.inner.get_vocab_size()
+    texts = [request_and_answer(rng) for _ in range(200)]
+    laid_out = [PLAIN.format(text=request) + answer for request, answer in texts]
+    tokenizer = Tokenizer.train(laid_out, TAGS)
+    config = small_config(
+        "qwen3",
+        vocab_size=tokenizer.inner.get_vocab_size(),
+        max_position_embeddings=256,
+        eos_token_id=tokenizer.eos_id,
+    )
     torch.manual_seed(0)
-    config = small_config("qwen3", vocab_size=size, max_position_embeddings=256, eos_token_id=tokenizer.eos_id)
     model = Transformer(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     for _ in range(120):
-        texts = [example() for _ in range(16)]
-        rows = [Trajectory(tokenizer.prompt(a), [*tokenizer.encode(b), tokenizer.eos_id]) for a, b in texts]
-        packed = pack(rows, model.device)
-        logp, _ = model.logprobs(packed)
-        (-(logp * packed.mask).sum() / packed.mask.sum()).backward()
-        optimizer.step()
-        optimizer.zero_grad()
+        batch = [request_and_answer(rng) for _ in range(16)]
+        learn(model, optimizer, [as_trajectory(tokenizer, *texts) for texts in batch])
+
     folder = tmp_path_factory.mktemp("learned")
     model.save_pretrained(folder)
     tokenizer.save(folder)
@@ -125,10 +153,38 @@ def learned(tmp_path_factory) -> Path:
     return folder
 
 
+def request_and_answer(rng: random.Random) -> tuple[str, str]:
+    """A question with an answer that is often wrong, or a synthesis prompt with its reply."""
+    n = rng.randint(1, 4)
+    wrong = rng.choice([i for i in range(1, 5) if i != n])
+    if rng.random() < 0.5:
+        return f"Say {n}.", f"#### {n if rng.random() < 0.3 else rng.randint(1, 4)}"
+    ending = rng.choice([n, n, wrong])
+    reply = format_reply("A slip.", f"#### {wrong}\nWait, that is wrong.\n#### {ending}")
+    return synthesis_prompt(f"Say {n}.", f"#### {wrong}", f"#### {n}", "brief", "prefix"), reply
+
+
+def as_trajectory(tokenizer: Tokenizer, request: str, answer: str) -> Trajectory:
+    return Trajectory(tokenizer.prompt(request), [*tokenizer.encode(answer), tokenizer.eos_id])
+
+
+def learn(
+    model: Transformer, optimizer: torch.optim.Optimizer, trajectories: list[Trajectory]
+) -> None:
+    """One update towards the trajectories' answers."""
+    packed = pack(trajectories, model.device)
+    logp, _ = packed_logprobs(model, packed)  # (B, T)
+    loss = -(logp * packed.mask).sum() / packed.mask.sum()
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+# ---------------------------------------------------------------- commands
+
+
 def run_cli(monkeypatch, capsys, main, *arguments: object) -> tuple[int, str, str]:
     """Run a command of ours in this process: (exit code, stdout, stderr)."""
-    from data import run_main
-
     monkeypatch.setattr(sys, "argv", ["command", *map(str, arguments)])
     code = 0
     try:

@@ -1,4 +1,7 @@
-"""The answer checker: what is equal, what is found in a text, and what is refused. The cases are our own."""
+"""The answer checker: what is equal, what is found in a text, and what is refused.
+
+The cases are our own.
+"""
 
 import ast
 import builtins
@@ -16,10 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import checker
-from checker import extract_answer, is_equal
+from checker import Grade, extract_answer, grade, is_equal
+from support import latex
+from tasks import Problem
 
 SHARED = Path(__file__).parents[2] / "shared"
-needs_shared = pytest.mark.skipif(not (SHARED / "data").is_dir(), reason="../shared, the problem sets, is absent")
+needs_shared = pytest.mark.skipif(
+    not (SHARED / "data").is_dir(), reason="../shared, the problem sets, is absent"
+)
 
 EQUAL = r"""
 1/2  <->  0.5
@@ -311,13 +318,14 @@ e^2  <->  e^3
 
 def pairs(table: str) -> list[tuple[str, str]]:
     return [
-        (left.strip(), right.strip()) for left, _, right in (row.partition("<->") for row in table.strip().split("\n"))
+        (left.strip(), right.strip())
+        for left, _, right in (row.partition("<->") for row in table.strip().split("\n"))
     ]
 
 
 @pytest.mark.parametrize(("left", "right"), pairs(EQUAL))
 def test_two_spellings_of_one_value_are_equal_in_either_order(left, right):
-    """Math-Verify #44, #60, #65: "1,000", "$5", "73." and friends were not the number that they are."""
+    """Math-Verify #44, #60, #65: "1,000", "$5" and "73." were not the number that they are."""
     assert is_equal(left, right) and is_equal(right, left)
 
 
@@ -370,7 +378,8 @@ def test_the_stated_answer_is_found(text, answer):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "No idea.", "2 + 2 = 4", "\\boxed{}", "\\boxed", "I ate 3 of the 5.", "The answer is"]
+    "text",
+    ["", "No idea.", "2 + 2 = 4", "\\boxed{}", "\\boxed", "I ate 3 of the 5.", "The answer is"],
 )
 def test_a_number_that_is_not_stated_as_the_answer_is_not_an_answer(text):
     """Taking the last number pays small models for coincidences."""
@@ -396,8 +405,8 @@ def test_text_after_the_end_of_the_answer_does_not_count():
 
 NUMBERS = st.fractions(max_denominator=997).filter(lambda x: abs(x) < 10**9)
 INTEGERS = st.integers(-(10**12), 10**12)
-PIECES = r"""1 2 12 0 . , ; : + - * / ^ ! _ | = < ( ) [ ] { } \{ \} \frac \sqrt \pm \pi \infty \cup \le \sin \log
-    \text{ \boxed{ x y e i % $ ° cm and or""".split()
+PIECES = r"""1 2 12 0 . , ; : + - * / ^ ! _ | = < ( ) [ ] { } \{ \} \frac \sqrt \pm \pi \infty \cup
+    \le \sin \log \text{ \boxed{ x y e i % $ ° cm and or""".split()
 SOUP = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(max_size=25)
 
 
@@ -471,7 +480,11 @@ def test_a_fraction_in_any_form_is_that_fraction(number):
 def test_a_decimal_in_any_form_is_the_rational_that_it_spells(digits, exponent):
     value = Fraction(digits) * Fraction(10) ** exponent
     gold = f"{value.numerator}/{value.denominator}"
-    for form in (f"{digits}e{exponent}", f"{digits}\\times 10^{{{exponent}}}", f"{digits}\\cdot10^{{{exponent}}}"):
+    for form in (
+        f"{digits}e{exponent}",
+        f"{digits}\\times 10^{{{exponent}}}",
+        f"{digits}\\cdot10^{{{exponent}}}",
+    ):
         assert is_equal(gold, form), form
 
 
@@ -479,24 +492,28 @@ def test_a_decimal_in_any_form_is_the_rational_that_it_spells(digits, exponent):
 
 HOSTILE = [
     "9^{9^{9^9}}", "9**9**9**9", "2^{10^{10}}", "((3!)!)!", "(((3!)!)!)!", "99999!", "1e999999999",
-    "1e" + "9" * 900, "9" * 10**6, "{" * 10**4, "(" * 400 + "1" + ")" * 400, "\\sqrt" * 190 + "2", "√" * 990,
-    "\\frac" * 190, "sin " * 240, "-" * 990 + "1", "2^" * 490 + "2", "x^" * 490 + "x", "(x+y+z)^{2000}",
+    "1e" + "9" * 900, "9" * 10**6, "{" * 10**4, "(" * 400 + "1" + ")" * 400,
+    "\\sqrt" * 190 + "2", "√" * 990, "\\frac" * 190, "sin " * 240, "-" * 990 + "1",
+    "2^" * 490 + "2", "x^" * 490 + "x", "(x+y+z)^{2000}",
     "((x+1)^{20000})^{20000}", "e^{e^{e^{10}}}", "e^{e^{(3-x)^{1000}}}", "\\sin(10^{300})",
     "\\tan(\\tan(\\tan(\\tan x)))", "\\binom{10^9}{10^8}", "\\binom{\\sqrt2}{1999}",
     "\\pi^{\\pi^{\\pi^{\\pi^\\pi}}}", "1/0", "0^{-1}", "\\infty-\\infty", "0\\cdot\\infty",
     "2^{123456789/1000000007}", "\\binom{\\ln x}{40}", "\\lceil((x!-\\ln x)^{2002})^{\\pi}\\rceil",
     "(1999^{1999})\\sin(2^{\\sqrt2})",
-    "((\\sqrt2\\cdot100)^{(5\\%)^{-1}})!", "\\sqrt[3]{(7!)^{x-n}}!", "\\cot(\\sqrt[3]{(\\sqrt[3]{7!})^{x-n}})",
+    "((\\sqrt2\\cdot100)^{(5\\%)^{-1}})!", "\\sqrt[3]{(7!)^{x-n}}!",
+    "\\cot(\\sqrt[3]{(\\sqrt[3]{7!})^{x-n}})",
     "1\\pm2," * 160, "1," * 490 + "2", "(1," * 190 + "2" + ")" * 190,
-    "\\{" * 45 + "1" + "\\}" * 45, "\\begin{pmatrix}" * 50, "|" * 990, "!" * 990, "_" * 990, "^" * 990, '"' * 990,
-    "\\text{" * 190, "1+", "1//2", "..", "\\frac{1}", "[1,2", "\u202e5", "\x00", "五", "🙂", "None", "nan", "[]",
-    "()", "{}{}",
+    "\\{" * 45 + "1" + "\\}" * 45, "\\begin{pmatrix}" * 50, "|" * 990, "!" * 990, "_" * 990,
+    "^" * 990, '"' * 990, "\\text{" * 190, "1+", "1//2", "..", "\\frac{1}", "[1,2", "\u202e5",
+    "\x00", "五", "🙂", "None", "nan", "[]", "()", "{}{}",
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", HOSTILE, ids=lambda text: text[:20].encode("unicode_escape").decode())
+@pytest.mark.parametrize(
+    "text", HOSTILE, ids=lambda text: text[:20].encode("unicode_escape").decode()
+)
 def test_hostile_answers_return_and_are_not_paid(text):
-    """HABITS.md trap 11: Math-Verify needs over a second for a quarter of such inputs, and a signal to end."""
+    """Math-Verify needs over a second for a quarter of such inputs, and a signal to end."""
     for gold in ("5", "x+1", "(1,2)", "\\{1,2\\}", "\\pi"):
         assert is_equal(gold, text) is False
         assert is_equal(text, gold) is False
@@ -535,8 +552,10 @@ def test_a_megabyte_of_repetition_is_searched_to_its_end(unit):
 # ---------------------------------------------------------------- nothing executes
 
 CODE = [
-    "__import__('os').system('true')", "open('pwned','w')", "exec('1')", "eval('1')", "().__class__.__bases__",
-    "lambda: 1", "S(1)", "Symbol('x')", "\\input{/etc/passwd}", "\\write18{ls}", "f'{1}'", "breakpoint()", "x.evalf()",
+    "__import__('os').system('true')", "open('pwned','w')", "exec('1')", "eval('1')",
+    "().__class__.__bases__",
+    "lambda: 1", "S(1)", "Symbol('x')", "\\input{/etc/passwd}", "\\write18{ls}", "f'{1}'",
+    "breakpoint()", "x.evalf()",
 ]  # fmt: skip
 
 
@@ -556,14 +575,15 @@ def test_text_is_never_executed(code, monkeypatch):
         (socket, "socket"),
     ):
         monkeypatch.setattr(module, name, forbidden)
-    checker.read.cache_clear()
+    latex.read.cache_clear()
     for text in (code, f"\\boxed{{{code}}}", f"The answer is {code}"):
         assert not is_equal("5", extract_answer(text) or text)
 
 
-def test_the_module_has_no_means_to_execute_text_or_to_stop_work_by_a_clock():
+@pytest.mark.parametrize("module", [checker, latex])
+def test_the_module_has_no_means_to_execute_text_or_to_stop_work_by_a_clock(module):
     """Signals fail off the main thread (Math-Verify #50); sympify and lambdify call eval."""
-    tree = ast.parse(Path(checker.__file__).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert not names & {
@@ -578,9 +598,15 @@ def test_the_module_has_no_means_to_execute_text_or_to_stop_work_by_a_clock():
         "signal",
         "Thread",
     }
-    imported = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
+    imported = {
+        a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names
+    }
     imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert {name.partition(".")[0] for name in imported} <= {*sys.stdlib_module_names, "sympy"}
+    ours = {"support.latex", "tasks"} if module is checker else set()
+    assert {name.partition(".")[0] for name in imported - ours} <= {
+        *sys.stdlib_module_names,
+        "sympy",
+    }
     assert not imported & {"signal", "threading", "subprocess", "multiprocessing", "ctypes"}
 
 
@@ -588,6 +614,50 @@ def test_the_last_sample_point_tells_a_product_from_its_absolute_value():
     """At points where all symbols have one sign |xy| and xy agree."""
     for pair in ("xy", "ab", "mn"):
         assert not is_equal(f"|{pair}|", pair)
+
+
+# ---------------------------------------------------------------- the grade of a text
+
+
+def test_a_text_is_graded_by_its_stated_answer():
+    problem = Problem("6 * 7?", "42")
+    assert grade(problem, "The answer is 42.") == Grade(right=True, reward=1.0)
+    assert grade(problem, "The answer is 43.") == Grade(right=False, reward=0.0)
+    assert grade(problem, "6 * 7 = 42") == Grade(right=False, reward=0.0)
+    assert grade(problem, "6 * 7 = 42", strict=False) == Grade(right=True, reward=1.0)
+
+
+def test_a_problem_with_a_verifier_is_graded_by_the_verifier_alone():
+    """Where many answers are right, the gold answer is only one of them; it decides nothing."""
+    graded = []
+
+    def is_even(text):
+        graded.append(text)
+        return int(extract_answer(text)) % 2 == 0
+
+    problem = Problem("Name an even number.", "2", verify=is_even)
+    assert grade(problem, "So \\boxed{8}") == Grade(right=True, reward=1.0)
+    assert grade(problem, "So \\boxed{7}") == Grade(right=False, reward=0.0)
+    assert graded == ["So \\boxed{8}", "So \\boxed{7}"]  # whole texts, not the answers in them
+
+
+def test_another_reward_is_paid_while_right_stays_what_the_checker_says(monkeypatch):
+    """A format bonus must not make a wrong answer count as right in selection or evaluation."""
+
+    def reward_of(right, text):
+        return right - 0.1 * ("hmm" in text)
+
+    monkeypatch.setattr(checker, "reward_of", reward_of)
+    problem = Problem("6 * 7?", "42")
+    assert grade(problem, "hmm. The answer is 42.") == Grade(right=True, reward=0.9)
+    assert grade(problem, "hmm. The answer is 43.") == Grade(right=False, reward=-0.1)
+
+
+@pytest.mark.parametrize(("left", "right"), [("x^2<4", "x^2>4"), ("x^2<4", "2x^2<8"), ("5", "6")])
+def test_a_verdict_is_a_bool_and_can_be_made_a_reward(left, right):
+    """Of two inequalities it was sympy's false, and float() of that is an error."""
+    assert isinstance(is_equal(left, right), bool)
+    assert checker.reward_of(is_equal(left, right), left) in (0.0, 1.0)
 
 
 # ---------------------------------------------------------------- the command
@@ -603,7 +673,9 @@ def test_the_last_sample_point_tells_a_product_from_its_absolute_value():
         (["5", "6", "7"], 2, "usage"),
     ],
 )
-def test_the_command_says_how_each_was_read_and_ends_with_its_verdict(arguments, code, first, capsys):
+def test_the_command_says_how_each_was_read_and_ends_with_its_verdict(
+    arguments, code, first, capsys
+):
     assert checker.main(arguments) == code
     printed = capsys.readouterr()
     assert (printed.out or printed.err).strip().split("\n")[-1].startswith(first)
@@ -614,13 +686,20 @@ def test_the_command_says_how_each_was_read_and_ends_with_its_verdict(arguments,
 
 
 def rows(name: str) -> list[dict]:
-    return [json.loads(line) for line in (SHARED / "data" / name).read_text(encoding="utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for line in (SHARED / "data" / name).read_text(encoding="utf-8").splitlines()
+    ]
 
 
 @needs_shared
-@pytest.mark.parametrize("name", ["math500", "aime24", "aime25", "hmmt25_feb", "svamp", "mawps", "asdiv"])
+@pytest.mark.parametrize(
+    "name", ["math500", "aime24", "aime25", "hmmt25_feb", "svamp", "mawps", "asdiv"]
+)
 def test_every_gold_answer_equals_itself(name):
-    assert [row["answer"] for row in rows(f"{name}.jsonl") if not is_equal(row["answer"], row["answer"])] == []
+    assert [
+        row["answer"] for row in rows(f"{name}.jsonl") if not is_equal(row["answer"], row["answer"])
+    ] == []
 
 
 @needs_shared
@@ -635,7 +714,10 @@ def test_every_gsm8k_gold_answer_equals_itself_and_not_its_neighbour(name):
 @needs_shared
 def test_the_verdicts_on_5276_gsm8k_solutions_agree_with_the_published_ones():
     verdicts = [
-        (is_equal(extract_answer(row["ground_truth"]), extract_answer(solution["solution"])), solution["is_correct"])
+        (
+            is_equal(extract_answer(row["ground_truth"]), extract_answer(solution["solution"])),
+            solution["is_correct"],
+        )
         for row in rows("gsm8k_model_solutions.jsonl")
         for solution in row.values()
         if isinstance(solution, dict)
@@ -647,13 +729,22 @@ def test_the_verdicts_on_5276_gsm8k_solutions_agree_with_the_published_ones():
 @needs_shared
 def test_the_labelled_cases_are_decided_as_issue_3_asks():
     labelled = [
-        json.loads(line) for line in (SHARED / "checker" / "equal.jsonl").read_text(encoding="utf-8").splitlines()
+        json.loads(line)
+        for line in (SHARED / "checker" / "equal.jsonl").read_text(encoding="utf-8").splitlines()
     ]
     scores: dict[str, list[bool]] = {"plain": [], "hard": [], "adversarial": []}
     for row in labelled:
         prefix, unit, count, suffix = row.get("pred_repeat", [row.get("pred"), "", 0, ""])
-        kind = "adversarial" if row["kind"] == "adversarial" else "hard" if row.get("hard") else "plain"
+        kind = (
+            "adversarial"
+            if row["kind"] == "adversarial"
+            else "hard"
+            if row.get("hard")
+            else "plain"
+        )
         if not row.get("policy"):
-            scores[kind].append(is_equal(row["gold"], prefix + unit * count + suffix) == row["equal"])
+            scores[kind].append(
+                is_equal(row["gold"], prefix + unit * count + suffix) == row["equal"]
+            )
     shares = {kind: sum(right) / len(right) for kind, right in scores.items()}
     assert shares["plain"] >= 0.98 and shares["hard"] >= 0.92 and shares["adversarial"] == 1

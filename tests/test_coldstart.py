@@ -1,55 +1,103 @@
-"""The cold start: what its examples teach, whose mistakes they are made of, and how well it is measured."""
+"""The cold start: what its examples teach, whose mistakes they are made of, and how well it is
+measured."""
 
+import random
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
 import pytest
-from test_train import make_run
+from small_runs import make_run
 
-from augment import Construction, Group
-from coldstart import builtin_examples, construction_report, fidelity, own_mistakes
-from support.runs import Config, Run
-from tasks.builtin import Problem
+from augment import Construction, parse_reply, synthesis_prompt
+from coldstart import (
+    SKILLS,
+    builtin_examples,
+    construction_report,
+    example_text,
+    fidelity,
+    own_mistakes,
+)
+from rollout import Policy, Trajectory
+from support.baselines import hinted_question
+from support.reflection import is_reflective
+from support.settings import Settings
+from tasks import Problem, builtin
+from train import load_policy
+
+# ---------------------------------------------------------------- examples for the tiny model
 
 
-def tiny_run(out: Path, mix: str) -> Run:
-    return Run(Config(out=str(out), stage="coldstart", coldstart_mix=mix, eval_problems=3))
+def tiny_examples(mix: str) -> tuple[Policy, Iterator[Trajectory]]:
+    """A tiny model that knows nothing, and its examples from the first half of a cold start."""
+    settings = Settings(stage="coldstart", coldstart_mix=mix)
+    policy = load_policy(settings, None)
+    return policy, builtin_examples(policy, [], builtin, settings)
 
 
-def test_reflecting_examples_teach_to_repair_and_not_to_err(tmp_path):
+def test_reflecting_examples_teach_to_repair_and_not_to_err():
     """The mistake stands in the prompt: no token of it is learned."""
-    run = tiny_run(tmp_path / "run", "0,1,0,0,0")
-    for row in islice(builtin_examples(run), 50):
-        given, learned = run.tokenizer.decode(row.prompt_ids), run.tokenizer.decode(row.token_ids)
-        first, *rest = learned.strip().split("\n")
-        assert first.startswith("Wait, ") and first.endswith(" is wrong.")
-        assert given.rstrip().endswith(first[len("Wait, ") : -len(" is wrong.")])
-        assert rest[-1].startswith("#### ") and row.token_ids[-1] == run.tokenizer.eos_id
+    policy, examples = tiny_examples("0,1,0,0,0")
+    tokenizer = policy.tokenizer
+    for example in islice(examples, 50):
+        given = tokenizer.decode(example.prompt_ids)
+        diagnosis, *rest = tokenizer.decode(example.token_ids).strip().split("\n")
+        assert diagnosis.startswith("Wait, ") and diagnosis.endswith(" is wrong.")
+        mistake = diagnosis.removeprefix("Wait, ").removesuffix(" is wrong.")
+        assert given.rstrip().endswith(mistake)
+        assert rest[-1].startswith("#### ") and example.token_ids[-1] == tokenizer.eos_id
 
 
-def test_other_examples_teach_their_request_too(tmp_path):
-    run = tiny_run(tmp_path / "run", "1,0,1,1,1")
-    rows = list(islice(builtin_examples(run), 40))
-    assert all(len(row.prompt_ids) == 1 for row in rows)
-    texts = [run.tokenizer.decode(row.prompt_ids + row.token_ids) for row in rows]
+def test_other_examples_teach_their_request_too():
+    policy, examples = tiny_examples("1,0,1,1,1")
+    some = list(islice(examples, 40))
+    assert all(len(example.prompt_ids) == 1 for example in some)
+    texts = [policy.tokenizer.decode(e.prompt_ids + e.token_ids) for e in some]
     for words in ("\nReflect:", "\nRewrite:", "\nAgain:", "?\nAnswer:"):
         assert any(words in text for text in texts)
 
 
+def test_cold_start_examples_teach_the_formats_that_are_read_back():
+    rng = random.Random(0)
+    for problem in islice(builtin.problems("train", 0), 50):
+        question = problem.question
+        solution = problem.solution
+        wrong = builtin.spoil(problem, rng)
+        made = {skill: example_text(skill, problem, wrong, solution, "brief") for skill in SKILLS}
+        assert made["solve"] == (question, solution)
+        bare, reflective = made["reflect"]
+        assert bare == question and is_reflective(reflective)
+
+        formats = (("construct", "prefix", reflective), ("rewrite", "full", solution))
+        for skill, reconstruction, text in formats:
+            request, reply = made[skill]
+            assert request == synthesis_prompt(question, wrong, solution, "brief", reconstruction)
+            parsed = parse_reply(reply)
+            assert not parsed.refused and parsed.reconstruction == text
+            assert "should be" in parsed.analysis
+
+        request, answer = made["again"]
+        assert request == hinted_question(question, solution, "brief") and answer == solution
+        assert "wrong:" not in request  # the teacher sees no mistake
+
+
 def test_own_mistakes_come_with_a_sound_right_sibling(learned, tmp_path):
     run = make_run(learned, tmp_path / "run")
-    run.problems = [replace(p, solution=f"#### {p.answer}") for p in run.problems]
-    mistakes = own_mistakes(run, 0)
+    solved = [replace(p, solution=f"#### {p.answer}") for p in run.problems]
+    mistakes = own_mistakes(run.policy, solved, run.settings, 0)
     assert len(mistakes) > 10
     for problem, wrong, right in mistakes:
         assert right == problem.solution and wrong.split("\n")[-1] != problem.solution
-    run.problems = [replace(p, solution="1+1=2\n" + p.solution) for p in run.problems]  # now all right ones are luck
-    assert own_mistakes(run, 0) == []
+    # with another line before it, every right answer of this policy is luck
+    longer = [replace(p, solution="1+1=2\n" + p.solution) for p in solved]
+    assert own_mistakes(run.policy, longer, run.settings, 0) == []
+
+
+# ---------------------------------------------------------------- how well it went
 
 
 @pytest.mark.parametrize(
-    ("text", "verbatim", "quoted"),
+    ("y_ref", "verbatim", "quoted"),
     [
         ("8-2=6\n6+1=9\nWait, 6+1=9 is wrong.\n6+1=7\n#### 7", 1, 1),
         ("8-2=6\n6+1=9\nWait, 8-2=6 is wrong.\n6+1=7\n#### 7", 1, 0),  # it blames another line
@@ -59,18 +107,22 @@ def test_own_mistakes_come_with_a_sound_right_sibling(learned, tmp_path):
         ("8-2=6\n6+1=9", 0, 0),
     ],
 )
-def test_fidelity_is_a_verbatim_prefix_to_the_first_error_and_a_diagnosis_that_quotes_it(text, verbatim, quoted):
-    groups = [Group(Problem("Q", "7", "8-2=6\n6+1=7\n#### 7"), [], [], [])]
-    made = Construction(0, "Q", "7", "8-2=6\n6+1=9\n9+1=10\n#### 10", "", parsed=True, text=text)
+def test_fidelity_is_a_verbatim_prefix_to_the_first_error_and_a_diagnosis_that_quotes_it(
+    y_ref, verbatim, quoted
+):
+    problem = Problem("Q", "7", "8-2=6\n6+1=7\n#### 7")
+    wrong = "8-2=6\n6+1=9\n9+1=10\n#### 10"
+    made = Construction(0, problem, wrong, sibling="", parsed=True, y_ref=y_ref)
     refused = replace(made, refused="truncated")
-    assert fidelity(groups, [made, refused]) == {"verbatim_share": verbatim, "quoted_share": quoted}
+    expected = {"verbatim_share": verbatim, "quoted_share": quoted}
+    assert fidelity([made, refused]) == expected
 
 
 def test_the_report_counts_questions_by_their_right_answers(learned, tmp_path):
     run = make_run(learned, tmp_path / "run", eval_problems=12)
-    run.problems = run.problems * 3
-    report = construction_report(run)
-    assert sum(report["groups_by_right_answers"]) == 12 and len(report["groups_by_right_answers"]) == 9
-    right = sum(n * count for n, count in enumerate(report["groups_by_right_answers"]))
+    report = construction_report(run.policy, run.problems * 3, run.settings)
+    by_right = report["groups_by_right_answers"]
+    assert sum(by_right) == 12 and len(by_right) == 9
+    right = sum(n * count for n, count in enumerate(by_right))
     assert report["reward"] == pytest.approx(right / 96) and report["parse_share"] > 0.5
     assert "verbatim_share" not in report  # nobody knows the first error of a file's problems

@@ -8,20 +8,26 @@ import pytest
 from conftest import run_cli, shared
 
 import eval as evaluation
-from data import Problem
-from eval import Answer, format_table, majority_is_right, pass_at_k, standard_error, summarize
+from eval import Answer, majority_is_right, pass_at_k, standard_error, summarize
+from support.report import format_table
+from tasks import Problem
 
 
-def answer(extracted: str | None, right: bool, reflective: bool = False, finish: str = "stop") -> Answer:
+def answer(extracted: str | None, right: bool, reflective=False, finish="stop") -> Answer:
     return Answer("text", extracted, right, reflective, tokens=10, finish=finish)
+
+
+# ---------------------------------------------------------------- measures
 
 
 def test_pass_at_k_is_the_share_of_subsets_that_hold_a_right_answer():
     """The naive 1 - (1 - p)^k is biased: here 1 - 0.4^2 = 0.84 for 3 of 5."""
     for n, right, k in itertools.product(range(1, 7), range(7), range(1, 7)):
         if right <= n and k <= n:
-            subsets = list(itertools.combinations([True] * right + [False] * (n - right), k))
-            assert pass_at_k(n, right, k) == pytest.approx(sum(map(any, subsets)) / len(subsets))
+            answers = [True] * right + [False] * (n - right)
+            subsets = list(itertools.combinations(answers, k))
+            share = sum(map(any, subsets)) / len(subsets)
+            assert pass_at_k(n, right, k) == pytest.approx(share)
     with pytest.raises(ValueError, match="1 <= k <= n"):
         pass_at_k(4, 2, 5)
 
@@ -40,11 +46,21 @@ def test_the_standard_error_is_over_questions():
 
 def test_dsr_and_err_come_from_the_2x2_table():
     problems = [Problem("a", "1"), Problem("b", "2")]
-    first = [answer("1", True), answer("1", True, True), answer("3", False, True), answer(None, False, finish="length")]
-    second = [answer("2", True), answer("5", False, True), answer("5", False, True), answer("2", True)]
-    s = summarize(problems, [first, second])
-    table = [s[f"{how}_{what}"] for how in ("direct", "reflective") for what in ("right", "wrong")]
-    assert table == [3, 1, 1, 3]
+    to_the_first = [
+        answer("1", True),
+        answer("1", True, reflective=True),
+        answer("3", False, reflective=True),
+        answer(None, False, finish="length"),
+    ]
+    to_the_second = [
+        answer("2", True),
+        answer("5", False, reflective=True),
+        answer("5", False, reflective=True),
+        answer("2", True),
+    ]
+    s = summarize(problems, [to_the_first, to_the_second])
+    assert s["direct_right"] == 3 and s["direct_wrong"] == 1
+    assert s["reflective_right"] == 1 and s["reflective_wrong"] == 3
     assert s["DSR"] == 3 / 4  # of the right answers, those without a reflection
     assert s["ERR"] == 1 / 4  # of the reflections, those that end right
     assert s["pass@1"] == 0.5 and s["pass@4"] == 1.0 and s["pass@2"] == pytest.approx(5 / 6)
@@ -58,13 +74,18 @@ def test_rates_of_nothing_are_none_and_are_shown_so():
     assert "none" in format_table({"before": s, "after": s})
 
 
+# ---------------------------------------------------------------- the command
+
+
 def test_command_line_prints_a_table_and_keeps_every_answer(learned, tmp_path, monkeypatch, capsys):
-    out, problems = tmp_path / "answers.json", learned / "problems.jsonl"
-    arguments = (learned, "--data", problems, "--samples", 4, "--limit", 8, "--out", out, "--max-new-tokens", 16)
+    out = tmp_path / "answers.json"
+    problems = learned / "problems.jsonl"
+    flags = ("--samples", 4, "--limit", 8, "--out", out, "--max-new-tokens", 16)
+    arguments = (learned, "--data", problems, *flags)
     code, printed, _ = run_cli(monkeypatch, capsys, evaluation.main, *arguments)
     assert code == 0 and "accuracy (standard error)" in printed and "maj@4" in printed
     written = json.loads(out.read_text())
-    answers = [a for p in written["problems"] for a in p["answers"]]
+    answers = [a for problem in written["problems"] for a in problem["answers"]]
     assert len(written["problems"]) == 8 and len(answers) == 32
     assert written["summary"]["pass@1"] == sum(a["right"] for a in answers) / 32
     assert 0.1 < written["summary"]["pass@1"] < 0.8  # by construction of the model: about 0.475
@@ -73,7 +94,13 @@ def test_command_line_prints_a_table_and_keeps_every_answer(learned, tmp_path, m
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--limit", 0), ("--samples", 0), ("--tokens", 3), ("--out", "/nowhere/a.json"), ("--temperature", "nan")],
+    [
+        ("--limit", 0),
+        ("--samples", 0),
+        ("--tokens", 3),
+        ("--out", "/nowhere/a.json"),
+        ("--temperature", "nan"),
+    ],
 )
 def test_wrong_flags_end_with_one_line_and_code_2(learned, arguments, monkeypatch, capsys):
     given = (learned, "--data", learned / "problems.jsonl", *arguments)
@@ -81,7 +108,8 @@ def test_wrong_flags_end_with_one_line_and_code_2(learned, arguments, monkeypatc
     assert code == 2 and out == "" and err.startswith("error: ") and err.count("\n") == 1
 
 
-def test_smollm2_answers_gsm8k(smollm2, tmp_path, monkeypatch, capsys):
-    arguments = ("--data", shared("data/gsm8k_test.jsonl"), "--limit", 2, "--max-new-tokens", 24)
-    code, printed, _ = run_cli(monkeypatch, capsys, evaluation.main, smollm2, *arguments)
+def test_smollm2_answers_gsm8k(smollm2, monkeypatch, capsys):
+    problems = shared("data/gsm8k_test.jsonl")
+    arguments = (smollm2, "--data", problems, "--limit", 2, "--max-new-tokens", 24)
+    code, printed, _ = run_cli(monkeypatch, capsys, evaluation.main, *arguments)
     assert code == 0 and "2 questions x 1, temperature 0.0" in printed

@@ -1,7 +1,6 @@
 """The transformer against transformers' own, its cache against itself, its folders both ways."""
 
 import json
-import shutil
 
 import pytest
 import torch
@@ -9,15 +8,15 @@ import transformers
 from conftest import small_config, small_model
 from safetensors.torch import load_file, save_file
 
-from model import KVCache, Transformer, joined_layers, prepacked_weights
-from rollout import sample
-from support.hub import InputError, ModelConfig
-from support.packing import Trajectory, pack
+from model import KVCache, Transformer
+from support.files import InputError
+from support.hub import ModelConfig
 
 CLASSES = {
     "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
     "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
     "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
+    "gemma": (transformers.GemmaConfig, transformers.GemmaForCausalLM),
 }
 LLAMA3 = {
     "rope_type": "llama3",
@@ -26,7 +25,9 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
+LINEAR = {"rope_type": "linear", "factor": 4.0}
 IDS = torch.randint(0, 97, (3, 40), generator=torch.Generator().manual_seed(5))
+SIZE_FIELDS = ("vocab", "hidden", "inter", "num", "head")
 
 
 def theirs(folder):
@@ -34,11 +35,13 @@ def theirs(folder):
 
 
 def save_random(folder, family, tied, **changes):
-    """A random checkpoint written by transformers, every parameter away from its initial value."""
-    sizes = {k: v for k, v in vars(small_config()).items() if k.startswith(("vocab", "hidden", "inter", "num", "head"))}
-    config = CLASSES[family][0](**sizes, max_position_embeddings=64, tie_word_embeddings=tied, **changes)
+    """A random checkpoint written by transformers, no parameter at its initial value."""
+    fields = vars(small_config())
+    sizes = {name: value for name, value in fields.items() if name.startswith(SIZE_FIELDS)}
+    settings = {**sizes, "max_position_embeddings": 64, "tie_word_embeddings": tied, **changes}
+    config_class, model_class = CLASSES[family]
     torch.manual_seed(1)
-    reference = CLASSES[family][1](config)
+    reference = model_class(config_class(**settings))
     with torch.no_grad():
         for parameter in reference.parameters():
             parameter += 0.3 * torch.randn_like(parameter)
@@ -51,6 +54,9 @@ def difference(a, b, ids=IDS) -> float:
     return (a(ids) - b(ids).logits).abs().max().item()
 
 
+# ---------------------------------------------------------------- beside transformers
+
+
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("family", list(CLASSES))
 def test_logits_equal_transformers_in_both_directions(tmp_path, family, tied):
@@ -60,12 +66,40 @@ def test_logits_equal_transformers_in_both_directions(tmp_path, family, tied):
     ours.save_pretrained(tmp_path / "ours")
     assert difference(ours, theirs(tmp_path / "ours")) < 1e-4
     again = Transformer.from_pretrained(tmp_path / "ours")
-    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), again.parameters(), strict=True))
+    for a, b in zip(ours.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize("scaling", [LLAMA3, {"rope_type": "linear", "factor": 4.0}], ids=["llama3", "linear"])
+@pytest.mark.parametrize("family", ["qwen3", "gemma"])
+def test_heads_wider_than_their_share_of_the_hidden_state_equal_transformers(tmp_path, family):
+    """4 heads of 16 at a hidden width of 32: Gemma 7B and the small Qwen3 have such heads."""
+    reference = save_random(tmp_path / "theirs", family, True, head_dim=16)
+    ours = Transformer.from_pretrained(tmp_path / "theirs")
+    assert ours.model.layers[0].self_attn.q_proj.weight.shape == (64, 32)
+    assert difference(ours, reference) < 1e-4
+    ours.save_pretrained(tmp_path / "ours")
+    assert difference(ours, theirs(tmp_path / "ours")) < 1e-4
+
+
+@pytest.mark.parametrize("missing", ["tanh GELU", "norms of 1 + w", "scaled embeddings"])
+def test_nothing_that_gemma_does_its_own_way_could_be_missing_unnoticed(tmp_path, missing):
+    reference = save_random(tmp_path, "gemma", False, head_dim=16)
+    ours = Transformer.from_pretrained(tmp_path)
+    if missing == "tanh GELU":
+        for block in ours.model.layers:
+            block.mlp.activation = torch.nn.GELU()
+    if missing == "norms of 1 + w":
+        ours.model.layers[0].input_layernorm.adds_one = False
+    if missing == "scaled embeddings":
+        with torch.no_grad():
+            ours.model.embed_tokens.weight /= 32**0.5
+    assert difference(ours, reference) > 1e-3
+
+
+@pytest.mark.parametrize("scaling", [LLAMA3, LINEAR], ids=["llama3", "linear"])
 def test_scaled_rope_equals_transformers(tmp_path, scaling):
-    reference = save_random(tmp_path / "theirs", "llama", True, rope_scaling=scaling, rope_theta=500.0)
+    changes = {"rope_scaling": scaling, "rope_theta": 500.0}
+    reference = save_random(tmp_path / "theirs", "llama", True, **changes)
     ours = Transformer.from_pretrained(tmp_path / "theirs")
     assert difference(ours, reference) < 1e-4
     ours.save_pretrained(tmp_path / "ours")
@@ -75,16 +109,29 @@ def test_scaled_rope_equals_transformers(tmp_path, scaling):
     assert (plain(IDS) - ours(IDS)).abs().max() > 1e-2  # the scaling does something
 
 
+def test_smollm2_equals_transformers(smollm2, tmp_path):
+    ids = torch.randint(0, 49152, (2, 48), generator=torch.Generator().manual_seed(0))
+    ours = Transformer.from_pretrained(smollm2)
+    assert difference(ours, theirs(smollm2), ids) < 1e-4
+    ours.save_pretrained(tmp_path)
+    assert difference(ours, theirs(tmp_path), ids) < 1e-4
+
+
+# ---------------------------------------------------------------- folders
+
+
 def test_a_checkpoint_in_several_files_is_read_through_its_index(tmp_path):
     reference = save_random(tmp_path, "qwen2", False)
     state = load_file(tmp_path / "model.safetensors")
     (tmp_path / "model.safetensors").unlink()
-    half = sorted(state)[: len(state) // 2]
-    parts = {"a.safetensors": half, "b.safetensors": [k for k in state if k not in half]}
-    for file, names in parts.items():
-        save_file({k: state[k] for k in names}, tmp_path / file)
-    index = {"weight_map": {k: file for file, names in parts.items() for k in names}}
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    names = sorted(state)
+    half = names[: len(names) // 2]
+    file_of = {name: "a.safetensors" if name in half else "b.safetensors" for name in names}
+    for file in ("a.safetensors", "b.safetensors"):
+        tensors = {name: state[name] for name in names if file_of[name] == file}
+        save_file(tensors, tmp_path / file)
+    index = json.dumps({"weight_map": file_of})
+    (tmp_path / "model.safetensors.index.json").write_text(index)
     assert difference(Transformer.from_pretrained(tmp_path), reference) < 1e-4
 
 
@@ -94,14 +141,6 @@ def test_an_old_conversion_that_kept_its_rope_buffers_is_read(tmp_path):
     extra = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
     save_file(state | extra, tmp_path / "model.safetensors")
     assert torch.equal(Transformer.from_pretrained(tmp_path)(IDS), small_model()(IDS))
-
-
-def test_smollm2_equals_transformers(smollm2, tmp_path):
-    ids = torch.randint(0, 49152, (2, 48), generator=torch.Generator().manual_seed(0))
-    ours = Transformer.from_pretrained(smollm2)
-    assert difference(ours, theirs(smollm2), ids) < 1e-4
-    ours.save_pretrained(tmp_path)
-    assert difference(ours, theirs(tmp_path), ids) < 1e-4
 
 
 @pytest.mark.parametrize(
@@ -142,7 +181,9 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
     small_model().save_pretrained(tmp_path)
     state = load_file(tmp_path / "model.safetensors")
     name = "model.layers.1.mlp.up_proj.weight"
-    for broken in ({k: v for k, v in state.items() if k != name}, state | {name: torch.zeros(3, 3)}):
+    without = {other: tensor for other, tensor in state.items() if other != name}
+    of_another_shape = state | {name: torch.zeros(3, 3)}
+    for broken in (without, of_another_shape):
         save_file(broken, tmp_path / "model.safetensors")
         with pytest.raises(InputError, match=name):
             Transformer.from_pretrained(tmp_path)
@@ -155,32 +196,86 @@ def test_weights_are_float32_whatever_the_folder_holds(tmp_path):
     """bfloat16 master weights lose updates (nanochat #808)."""
     small_model().save_pretrained(tmp_path)
     state = load_file(tmp_path / "model.safetensors")
-    save_file({k: v.bfloat16() for k, v in state.items()}, tmp_path / "model.safetensors")
-    assert {p.dtype for p in Transformer.from_pretrained(tmp_path).parameters()} == {torch.float32}
+    rounded = {name: tensor.bfloat16() for name, tensor in state.items()}
+    save_file(rounded, tmp_path / "model.safetensors")
+    model = Transformer.from_pretrained(tmp_path)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+# ---------------------------------------------------------------- rows and the cache
 
 
 def test_padding_on_the_right_changes_nothing():
     """Trap 3: padding, position or batch-mates change the log-probs (TRL #2708)."""
     model = small_model()
-    padded = torch.cat((IDS[:, :20], torch.zeros(3, 20, dtype=torch.long)), dim=1)
+    padding = torch.zeros(3, 20, dtype=torch.long)
+    padded = torch.cat((IDS[:, :20], padding), dim=1)
     assert torch.allclose(model(padded)[:, :20], model(IDS[:, :20]), atol=1e-5)
     assert torch.allclose(model(IDS[1:2]), model(IDS)[1:2], atol=1e-5)
+
+
+@torch.no_grad()
+def go_on_one_token_at_a_time(model: Transformer, cache: KVCache) -> None:
+    """Twenty steps from the cache's own lengths, each against one plain pass over all tokens."""
+    whole = model(IDS)  # (3, 40, V)
+    rows = torch.arange(3)
+    for _ in range(20):
+        places = cache.lengths.clone()  # (3,) of the tokens that come next
+        ids = IDS[rows, places][:, None]  # (3, 1)
+        logits = model.logits(model.hidden_after(cache, ids))[:, 0]  # (3, V)
+        assert torch.allclose(logits, whole[rows, places], atol=1e-5)
+        assert torch.equal(cache.lengths, places + 1)
 
 
 @torch.no_grad()
 def test_one_token_at_a_time_equals_all_at_once_for_rows_of_different_lengths():
     """Trap 3: with one query and a cache, SDPA's is_causal sees key 0 only (pytorch #108108)."""
     model = small_model("qwen3", False)
-    full, lengths = model(IDS), torch.tensor([3, 9, 6])
-    cache = KVCache(model.config, 3, 40, model.device, torch.float32)
+    cache = KVCache(model.config, 3, 40, model.device)
     cache.rows = 3
-    model.hidden(IDS[:, :9], cache)  # rows 0 and 2 have rubbish behind their prompts
-    cache.lengths[:] = lengths
-    for _ in range(20):
-        ids = IDS[torch.arange(3), cache.lengths][:, None]
-        logits = model.logits(model.hidden(ids, cache))[:, 0]
-        assert torch.allclose(logits, full[torch.arange(3), cache.lengths], atol=1e-5)
-        cache.lengths += 1
+    model.hidden_after(cache, IDS[:, :9])  # rows 0 and 2 have rubbish behind their prompts
+    cache.lengths[:] = torch.tensor([3, 9, 6])
+    go_on_one_token_at_a_time(model, cache)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", list(CLASSES))
+def test_rows_that_were_padded_on_the_right_go_on_in_the_slots_of_their_padding(family):
+    """The same where the cache is told how many tokens of each row are real."""
+    model = small_model(family, False)
+    lengths = torch.tensor([3, 9, 6])
+    padded = IDS[:, :9].clone()
+    padded[torch.arange(9) >= lengths[:, None]] = 0
+    cache = KVCache(model.config, 3, 40, model.device)
+    cache.rows = 3
+    hidden = model.hidden_after(cache, padded, counts=lengths)  # (3, 9, C)
+    assert cache.lengths.tolist() == [3, 9, 6]
+    ends = (torch.arange(3), lengths - 1)
+    assert torch.allclose(model.logits(hidden[ends]), model(IDS)[ends], atol=1e-5)
+    go_on_one_token_at_a_time(model, cache)
+
+
+@torch.no_grad()
+def test_several_tokens_at_once_go_on_after_rows_of_different_lengths():
+    """Padded on the right once more, on top of what the cache holds: a row's padding is never read,
+    and the row's next tokens take its place."""
+    model = small_model("qwen3")
+    whole = model(IDS)  # (3, 40, V)
+    cache = KVCache(model.config, 3, 40, model.device)
+    cache.rows = 3
+    done = torch.zeros(3, dtype=torch.long)
+    for counts in torch.tensor([[3, 9, 6], [4, 1, 2], [1, 1, 5], [7, 6, 1]]):
+        steps = torch.arange(int(counts.max()))
+        places = done[:, None] + steps  # (3, T)
+        ids = IDS.gather(1, places)  # (3, T)
+        real = steps < counts[:, None]  # (3, T)
+        ids[~real] = 96
+        logits = model.logits(model.hidden_after(cache, ids, counts))  # (3, T, V)
+        for row in range(3):
+            expected = whole[row, places[row][real[row]]]
+            assert torch.allclose(logits[row][real[row]], expected, atol=1e-5)
+        done = done + counts
+        assert torch.equal(cache.lengths, done)
 
 
 @torch.no_grad()
@@ -188,86 +283,31 @@ def test_rubbish_in_unused_slots_changes_nothing():
     model = small_model()
     outputs = []
     for rubbish in (0.0, 1e4):
-        cache = KVCache(model.config, 4, 40, model.device, torch.float32)
+        cache = KVCache(model.config, 4, 40, model.device)
         cache.kv += rubbish
         cache.rows = 3
-        model.hidden(IDS[:, :9], cache)
+        model.hidden_after(cache, IDS[:, :9])
         cache.lengths[:3] = torch.tensor([3, 9, 6])
-        outputs.append(model.hidden(IDS[:, 9:11], cache))
+        outputs.append(model.hidden_after(cache, IDS[:, 9:11]))
     assert torch.equal(*outputs)
 
 
-def test_a_model_from_a_config_alone_starts_close_to_uniform():
+# ---------------------------------------------------------------- the network itself
+
+
+@pytest.mark.parametrize("family", list(CLASSES))
+def test_a_model_from_a_config_alone_starts_close_to_uniform(family):
     torch.manual_seed(0)
-    logits = Transformer(small_config())(IDS)
+    logits = Transformer(small_config(family))(IDS)
     assert logits.shape == (3, 40, 97)
     loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), IDS[:, 1:].flatten())
     assert loss.item() == pytest.approx(torch.log(torch.tensor(97.0)).item(), abs=0.1)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize(("family", "tied"), [("llama", True), ("qwen2", False), ("qwen3", True)])
-def test_prepacked_weights_give_the_same_logits_and_leave_nothing_behind(family, tied):
-    model, names = small_model(family, tied), set(small_model(family, tied).state_dict())
-    plain = model(IDS)
-    with prepacked_weights(model):
-        packed = joined_layers(model)
-        assert len(packed) == 2 * 4 + 1 and all(hasattr(layers[0], "prepacked") for layers in packed)
-        assert torch.allclose(model(IDS), plain, atol=1e-5)
-        assert set(model.state_dict()) == names
-        model.model.layers[0].mlp.up_proj.weight.mul_(2)
-        assert torch.allclose(model(IDS), plain, atol=1e-5)  # a copy: it knows nothing of new weights,
-    assert not torch.allclose(model(IDS), plain, atol=1e-2)  # so it ends here
-    assert not any(hasattr(layers[0], "prepacked") for layers in packed)
-
-
-def test_prepacked_weights_end_whatever_happens_and_never_hide_a_gradient(monkeypatch):
-    model = small_model()
-    with prepacked_weights(model):
-        sample(model, [[5, 6]], 1, stop_ids=[], max_new_tokens=2)  # packs for itself, and ends it
-        model(IDS).sum().backward()
-    assert all(p.grad is not None for p in model.parameters())
-    calls, cat = [], torch.cat
-    monkeypatch.setattr(torch, "cat", lambda *a, **k: calls.append(1) or (1 / (len(calls) < 4) and cat(*a, **k)))
-    with pytest.raises(ZeroDivisionError), prepacked_weights(model):
-        pass
-    assert not any(hasattr(module, "prepacked") for module in model.modules())
 
 
 def test_a_layer_that_was_replaced_is_used():
     """What a fork does to try LoRA."""
     model = small_model()
     before = model(IDS)
-    for attention in (block.self_attn for block in model.model.layers):
-        attention.v_proj = torch.nn.Linear(32, 16, bias=False)
+    for block in model.model.layers:
+        block.self_attn.v_proj = torch.nn.Linear(32, 16, bias=False)
     assert not torch.allclose(model(IDS), before, atol=1e-2)
-
-
-def test_checkpointing_changes_no_gradient():
-    gradients = []
-    for checkpointing in (False, True):
-        model = small_model("qwen3")
-        model.checkpointing = checkpointing
-        model(IDS).square().mean().backward()
-        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
-    assert torch.allclose(*gradients, rtol=1e-5, atol=1e-7) and gradients[0].any()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on a CPU")
-def test_compiled_blocks_give_the_same_tokens_and_gradient():
-    """The sampler's blocks see one fixed shape whatever rows are in use, the update's any shape."""
-    model, compiled = (small_model("qwen3", num_hidden_layers=1) for _ in range(2))
-    compiled.compile_blocks()
-    prompts, settings = [[5, 6, 7], [8], [9, 10, 11]], {"stop_ids": list(range(0, 97, 9)), "max_new_tokens": 12}
-    a, b = (sample(m, prompts, 3, max_rows=4, **settings) for m in (model, compiled))
-    a, b = ([rollout for group in groups for rollout in group] for groups in (a, b))
-    assert len({len(x.token_ids) for x in a}) > 3  # rows leave and others come
-    for x, y in zip(a, b, strict=True):
-        assert x.token_ids == y.token_ids and x.logprobs == pytest.approx(y.logprobs, abs=1e-5)
-    for m in (model, compiled):
-        for rows in (a, a[:4], a[4:]):  # of one prompt and of several
-            packed = pack([Trajectory(r.prompt_ids, r.token_ids) for r in rows], m.device)
-            (m.logprobs(packed)[0].sum() / packed.mask.sum()).backward()
-    for x, y in zip(model.parameters(), compiled.parameters(), strict=True):
-        assert torch.allclose(x.grad, y.grad, rtol=1e-4, atol=1e-5)

@@ -1,67 +1,135 @@
-"""The memory plan against numbers worked out by hand, and what it says where the device is too small."""
+"""The memory plan against numbers worked out by hand, and what it says where memory is short."""
 
 import json
+from dataclasses import replace
 
 import torch
 from conftest import run_cli, small_config
 
 import train
 from support.plan import Call, device_memory, format_plan, memory_plan, plan_of
-from support.runs import Run, parse_config
+from support.settings import Settings, parse_settings
 
 CALLS = [Call(4, 2, 10, 6), Call(3, 1, 4, 2)]
-SIZES = {"max_rows": 8, "batch": 64, "checkpointing": False, "copy": True}
+SIZES = {"device": "cpu", "micro_tokens": 64, "prefill_tokens": 1000}
+
+
+def plan_for(config, calls=CALLS, settings=None, **changes):
+    settings = settings or Settings(max_rows=8)
+    return memory_plan(settings, config, calls, **{**SIZES, **changes})
+
+
+def matrices_of(vocabulary: int) -> int:
+    """Of small_config: width 32, 2 layers, 4 heads on 2 of width 8, inner width 48."""
+    return 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48) + vocabulary * 32
 
 
 def test_what_is_kept_and_the_cache_are_counted_to_the_byte():
-    config = small_config(tied=False)  # 97 tokens, width 32, 2 layers, 4 heads on 2 of width 8, inner width 48
-    plan = memory_plan(config, CALLS, device="cpu", **SIZES)
-    matrices = 2 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48) + 97 * 32
-    assert plan.kept == {"weights": 4 * (matrices + 97 * 32), "AdamW": 8 * (matrices + 97 * 32),
-                         "starting policy": 4 * (matrices + 97 * 32)}  # fmt: skip
-    assert plan.sampling["prepacked weights"] == 4 * matrices
-    assert plan.sampling["KV cache"] == 8 * 16 * 2 * 2 * 16 * 4  # rows, slots, layers, k and v, width, bytes
+    plan = plan_for(small_config(tied=False))
+    numbers = matrices_of(97) + 97 * 32
+    kept = {"weights": 4 * numbers, "AdamW": 8 * numbers, "starting policy": 4 * numbers}
+    assert plan.kept == kept
+    # rows, slots, layers, k and v, width, bytes
+    assert plan.sampling["KV cache"] == 8 * 16 * 2 * 2 * 16 * 4
     assert plan.update["chunk of logits"] == 3 * 4 * 64 * 97
-    assert plan.peak == sum(plan.kept.values()) + max(sum(plan.sampling.values()), sum(plan.update.values()))
+    on_top = max(sum(plan.sampling.values()), sum(plan.update.values()))
+    assert plan.peak == sum(plan.kept.values()) + on_top
+
+
+def test_the_starting_policy_is_counted_where_the_kl_needs_it():
+    plans = [
+        plan_for(small_config(), settings=Settings(kl_rows=rows, kl_coef=coefficient))
+        for rows, coefficient in ((0, 0.0), (1, 0.0), (0, 0.1))
+    ]
+    weights = plans[0].kept["weights"]
+    assert [plan.kept["starting policy"] for plan in plans] == [0, weights, weights]
+
+
+def test_prepacked_weights_are_counted_where_they_are_made():
+    """On a CPU, of a model that is large enough for them to pay."""
+    large = plan_for(small_config(vocab_size=10**6))
+    assert large.sampling["prepacked weights"] == 4 * matrices_of(10**6)
+    for plan in (plan_for(small_config()), plan_for(small_config(vocab_size=10**6), device="cuda")):
+        assert plan.sampling["prepacked weights"] == 0
+        assert "prepacked" not in format_plan(plan, 10**12)
 
 
 def test_checkpointing_a_gpu_and_a_tied_head_change_what_they_should():
-    config = small_config()
-    plain, kept = (memory_plan(config, CALLS, device="cpu", **{**SIZES, "checkpointing": c}) for c in (False, True))
-    assert kept.update["activations"] < plain.update["activations"]
-    cuda = memory_plan(config, CALLS, device="cuda", **SIZES)
-    assert cuda.sampling["KV cache"] == plain.sampling["KV cache"] / 2 and "prepacked weights" not in cuda.sampling
-    assert plain.update["gradient of the head"] == 2 * 97 * 32 * 4  # the head's, and the embedding's
+    plain = plan_for(small_config())
+    recomputed = plan_for(small_config(), settings=Settings(max_rows=8, checkpointing=True))
+    assert recomputed.update["activations"] < plain.update["activations"]
+    cuda = plan_for(small_config(), device="cuda")
+    assert cuda.sampling["KV cache"] == plain.sampling["KV cache"] / 2
+    assert cuda.sampling["bfloat16 weights"] == cuda.kept["weights"] / 2
+    assert plain.sampling["bfloat16 weights"] == plain.update["bfloat16 weights"] == 0
+    assert plain.update["gradient of the head"] == 2 * 97 * 32 * 4  # the head's, the embedding's
 
 
-def test_a_step_holds_each_question_once_and_constructions_where_they_are_made(learned, tmp_path):
-    flags = ["--stage", "rl", "--model", str(learned), "--data", str(learned / "problems.jsonl"), "--questions", "2"]
-    flags += "--k 8 --m-max 4 --max-new-tokens 32 --max-reply-tokens 4 --micro-tokens 100000 --device cpu".split()
-    tokens = {}
-    for algo in ("grpo", "tapo", "sft"):
-        run = Run(parse_config([*flags, "--algo", algo, "--out", str(tmp_path / algo)]))
-        question = max((p.question for p in run.problems), key=len)
-        bare = len(run.tokenizer.question_prompt(question))
-        one = memory_plan(run.model.config, CALLS, device="cpu", **{**SIZES, "batch": 1}).update["activations"]
-        tokens[algo] = plan_of(run).update["activations"] / one
-    assert tokens == {"grpo": 2 * (bare + 8 * 32), "tapo": 2 * (bare + 12 * 32), "sft": 2 * (bare + 12 * 32)}
+def tokens_of(settings: Settings, **changes) -> float:
+    """Tokens of the largest micro-batch, from its activations."""
+    sizes = {"device": "cpu", "prompt_tokens": 11, "request_tokens": 0, "held_out": 3}
+    sizes |= {"coldstart_questions": 0, "prefill_tokens": 1000, **changes}
+    plan = plan_of(settings, small_config(max_position_embeddings=256), **sizes)
+    one = plan_for(small_config(), settings=settings, micro_tokens=1)
+    return plan.update["activations"] / one.update["activations"]
+
+
+def test_a_step_holds_each_question_once_and_constructions_where_they_are_made():
+    flags = "--stage rl --model m --data d.jsonl --questions 2 --k 8 --m-max 4 --max-new-tokens 32"
+    flags += " --max-reply-tokens 4 --micro-tokens 100000 --device cpu --algo "
+    tokens = {
+        algo: tokens_of(parse_settings((flags + algo).split())) for algo in ("grpo", "tapo", "sft")
+    }
+    assert tokens == {
+        "grpo": 2 * (11 + 8 * 32),
+        "tapo": 2 * (11 + 12 * 32),
+        "sft": 2 * (11 + 12 * 32),
+    }
+
+
+def test_one_row_longer_than_a_micro_batch_still_goes():
+    """A synthesis prompt holds two answers, and no row is longer than the context of 256."""
+    settings = Settings(micro_tokens=1, max_new_tokens=32, max_reply_tokens=40)
+    nothing_constructed = replace(settings, stage="rl", algo="grpo")
+    assert tokens_of(nothing_constructed, request_tokens=20) == 11 + 32
+    assert tokens_of(settings, request_tokens=20) == 20 + 2 * 32 + 40
+    assert tokens_of(settings, request_tokens=10**6) == 256
+
+
+def test_the_cold_start_asks_more_questions_at_once():
+    sizes = {"device": "cpu", "prompt_tokens": 11, "request_tokens": 0, "prefill_tokens": 1000}
+    caches = []
+    for stage in ("rl", "all"):
+        plan = plan_of(
+            Settings(stage=stage, algo="grpo", questions=2, k=8, max_rows=10**4),
+            small_config(),
+            held_out=3,
+            coldstart_questions=64,
+            **sizes,
+        )
+        caches.append(plan.sampling["KV cache"])
+    assert caches[1] == caches[0] * 32
 
 
 def test_what_does_not_fit_is_said_with_the_setting_to_lower():
-    plan = memory_plan(small_config(), CALLS, device="cpu", **{**SIZES, "batch": 10**4})
+    plan = plan_for(small_config(), micro_tokens=10**4)
     assert "will not fit" not in format_plan(plan, 10**12)
     kept, update = sum(plan.kept.values()), sum(plan.update.values())
     assert "lower --micro-tokens" in format_plan(plan, int(kept + update - 1))
-    large = memory_plan(small_config(), [Call(10**7, 1, 10, 6)], device="cpu", **{**SIZES, "max_rows": 10**7})
+    many = Settings(max_rows=10**7)
+    large = plan_for(small_config(), [Call(10**7, 1, 10, 6)], settings=many)
     assert "lower --max-rows" in format_plan(large, int(kept + update + 1))
     assert "smaller --model" in format_plan(plan, int(kept))
     assert device_memory(torch.device("cpu")) > 10**9
 
 
 def test_a_run_prints_its_plan_before_its_first_step(learned, tmp_path, monkeypatch, capsys):
-    data, out = learned / "problems.jsonl", tmp_path / "run"
-    flags = ["--stage", "rl", "--model", learned, "--data", data, "--out", out, "--steps", 1, "--questions", 2]
-    small = ["--max-new-tokens", 8, "--max-reply-tokens", 16, "--eval-problems", 2, "--checkpointing"]
-    code, _, err = run_cli(monkeypatch, capsys, train.main, *flags, *small)
-    assert code == 0 and err.startswith("memory: about ") and err.index("memory:") < err.index("tapo:")
+    data = learned / "problems.jsonl"
+    out = tmp_path / "run"
+    flags = ["--stage", "rl", "--model", learned, "--data", data, "--out", out]
+    flags += "--steps 1 --questions 2 --max-new-tokens 8 --max-reply-tokens 16".split()
+    flags += "--eval-problems 2 --checkpointing".split()
+    code, _, err = run_cli(monkeypatch, capsys, train.main, *flags)
+    assert code == 0 and err.startswith("memory: about ")
+    assert err.index("memory:") < err.index("tapo:")
     assert json.loads((out / "config.json").read_text())["checkpointing"] is True

@@ -1,52 +1,65 @@
-"""The loop: what reaches the update, what is the same whatever the machine does, what a run leaves behind."""
+"""The loop: what reaches the update, what is the same whatever the machine does, what a run leaves
+behind."""
 
 import json
 import signal
 from dataclasses import replace
-from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
 from conftest import run_cli, small_model
 from safetensors.torch import load_file
+from small_runs import flags, make_run, same, sgd, step_report, take_steps, update_from, weights_of
 
+import coldstart
+import eval
+import rollout
 import train
-from coldstart import own_examples
-from data import Problem
+from augment import (
+    Construction,
+    grade_constructions,
+    is_eligible,
+    select_candidates,
+    synthesis_prompt,
+)
 from model import Transformer
-from support.hub import InputError
-from support.packing import Trajectory
-from support.runs import Config, Run, parse_config
-from train import problems_of, rl_step, taught, update_policy
-
-SMALL = {"stage": "rl", "questions": 4, "max_new_tokens": 48, "max_reply_tokens": 96, "eval_problems": 3}
-BOUNDS = {"n_pos": 1, "n_neg": 1, "lr": 1e-3, "warmup": 0, "show_every": 1000}
-
-
-def make_run(learned: Path, out: Path, **changes) -> Run:
-    settings = {"model": str(learned), "data": str(learned / "problems.jsonl"), "out": str(out), **SMALL, **BOUNDS}
-    return Run(Config(**{**settings, **changes}))
+from rollout import Rollout, Trajectory, answer_problems
+from support import plan
+from support.files import InputError, read_lines
+from support.logprobs import score
+from support.metrics import construction_metrics, rollout_metrics
+from support.optim import adamw
+from support.settings import Settings, seed_of
+from tasks import Problem
+from train import advantages_of, problems_of_step, sampled_trajectories
 
 
-def steps(run: Run, n: int) -> tuple[dict[str, torch.Tensor], list[dict]]:
-    """n RL steps: the weights after them and the metrics."""
-    optimizer = run.optimizer(run.config.lr)
-    metrics = [rl_step(run, step, optimizer, None) for step in range(n)]
-    return {k: v.detach().clone() for k, v in run.model.state_dict().items()}, metrics
+def constructed(ids: list[int], reward: float, **parts: int) -> Trajectory:
+    """A constructed trajectory to a prompt of two tokens."""
+    return Trajectory([1, 2], ids, reward, origin="constructed", **parts)
 
 
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(a[k], b[k]) for k in a)
+# ---------------------------------------------------------------- one step
 
 
 def test_tapo_with_lambda_0_is_grpo_bit_for_bit(learned, tmp_path):
-    grpo, _ = steps(make_run(learned, tmp_path / "a", algo="grpo", questions=8), 3)
-    zero, metrics = steps(make_run(learned, tmp_path / "b", algo="tapo", questions=8, lambda_=0.0), 3)
-    tapo, _ = steps(make_run(learned, tmp_path / "c", algo="tapo", questions=8), 3)
+    runs = {
+        "grpo": make_run(learned, tmp_path / "a", algo="grpo", questions=8),
+        "zero": make_run(learned, tmp_path / "b", algo="tapo", questions=8, lambda_=0.0),
+        "tapo": make_run(learned, tmp_path / "c", algo="tapo", questions=8),
+    }
+    metrics = {name: take_steps(run, 3) for name, run in runs.items()}
+    after = {name: weights_of(run.policy.model) for name, run in runs.items()}
+
+    # there was something to leave out
+    assert sum(m["pairs"] for m in metrics["zero"]) > 10
+    assert metrics["zero"][0]["ref_reward"] > 0
+
+    assert same(after["grpo"], after["zero"])
+    assert not same(after["grpo"], after["tapo"])
     start = load_file(learned / "model.safetensors")
-    assert sum(m["pairs"] for m in metrics) > 10 and metrics[0]["ref_reward"] > 0  # there was something to leave out
-    assert same(grpo, zero)
-    assert not same(grpo, tapo) and not same(grpo, start)
+    assert start.keys() == after["grpo"].keys() and not same(after["grpo"], start)
 
 
 def test_the_update_does_not_depend_on_micro_batches(learned, tmp_path):
@@ -54,114 +67,133 @@ def test_the_update_does_not_depend_on_micro_batches(learned, tmp_path):
     results = []
     for tokens in (100_000, 200, 1):
         run = make_run(learned, tmp_path / str(tokens), micro_tokens=tokens, grad_clip=1e9)
-        optimizer = torch.optim.SGD(run.model.parameters(), lr=1.0)
-        metrics = rl_step(run, 0, optimizer, None)
-        results.append((metrics, {k: v.detach().clone() for k, v in run.model.state_dict().items()}))
+        (metrics,) = take_steps(run, 1, sgd(run))
+        results.append((metrics, weights_of(run.policy.model)))
+    expected, expected_weights = results[0]
     for metrics, weights in results[1:]:
-        assert metrics["loss"] == pytest.approx(results[0][0]["loss"], abs=1e-6)
-        assert metrics["ots_weight"] == pytest.approx(results[0][0]["ots_weight"], rel=1e-4)
+        assert metrics["loss"] == pytest.approx(expected["loss"], abs=1e-6)
+        assert metrics["ots_weight"] == pytest.approx(expected["ots_weight"], rel=1e-4)
         for name, value in weights.items():
-            assert torch.allclose(value, results[0][1][name], atol=1e-6), name
+            assert torch.allclose(value, expected_weights[name], atol=1e-6), name
 
 
 def test_token_ids_go_from_the_sampler_to_the_loss_untouched(learned, tmp_path, monkeypatch):
     """Trap 8: decode then encode again changes the tokens (TRL #5224)."""
-    run, seen = make_run(learned, tmp_path), []
+    run = make_run(learned, tmp_path)
+    drawn = []
+    sample = rollout.sample
 
-    def spy(run, rows, *rest):
-        seen.extend(rows)
-        return {}
+    def noting(*arguments, **settings):
+        answers = sample(*arguments, **settings)
+        drawn.append([list(r.token_ids) for group in answers for r in group])
+        return answers
 
-    sampled = []
-    answer = run.answer
-    monkeypatch.setattr(run, "answer", lambda *a: sampled.extend(answer(*a)) or sampled)
-    monkeypatch.setattr(train, "update_policy", spy)
-    rl_step(run, 0, run.optimizer(0.0), None)
-    ids = [r.token_ids for group in sampled for r in group.rollouts]
-    assert [row.token_ids for row in seen if row.kind == "sampled"] == ids
-    made = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
-    constructed = [row for row in seen if row.kind == "constructed"]
-    assert [row.token_ids for row in constructed] == [m["token_ids"] for m in made if not m["refused"]]
-    for row in constructed:  # on the bare question, and ended
-        assert row.prompt_ids == run.tokenizer.question_prompt(sampled[row.group].problem.question)
-        assert row.token_ids[-1] == run.tokenizer.eos_id
+    update = Mock(return_value={})
+    monkeypatch.setattr(rollout, "sample", noting)
+    monkeypatch.setattr(train, "update_policy", update)
+    report = step_report(run, 0, adamw(run.policy.model.parameters(), 0.0))
+    run.log(report, 1)
+    (batch,) = (argument for argument in update.call_args.args if isinstance(argument, list))
+
+    answers, _ = drawn  # and the replies to the synthesis prompts
+    assert [t.token_ids for t in batch if t.origin == "sampled"] == answers
+    made = read_lines(tmp_path / "samples.jsonl")
+    rewritten = [t for t in batch if t.origin == "constructed"]
+    assert [t.token_ids for t in rewritten] == [m["token_ids"] for m in made if not m["refused"]]
+    assert rewritten
+    for trajectory in rewritten:  # on the bare question, and ended
+        question = report.groups[trajectory.question].problem.question
+        assert trajectory.prompt_ids == run.policy.tokenizer.question_prompt(question)
+        assert trajectory.token_ids[-1] == run.policy.tokenizer.eos_id
 
 
 def test_rewards_and_groups_stay_with_their_questions(learned, tmp_path):
     """Trap 6: every answer is graded against its own question's gold answer (prime-rl #600)."""
     run = make_run(learned, tmp_path, questions=8)
-    problems = problems_of(run, 0)
+    problems = problems_of_step(run.problems, run.settings, 0)
     assert len({p.answer for p in problems}) > 1
-    for problem, group in zip(problems, run.answer(problems, "test"), strict=True):
+    groups = answer_problems(run.policy, problems, run.settings, seed_of(0, "test"))
+    for problem, group in zip(problems, groups, strict=True):
         assert group.problem is problem
-        assert group.rewards == [float(text.strip() == f"#### {problem.answer}") for text in group.texts]
+        right = [text.strip() == f"#### {problem.answer}" for text in group.texts]
+        assert [grade.right for grade in group.grades] == right
+        assert [grade.reward for grade in group.grades] == [float(r) for r in right]
+        assert group.right == sum(right)
 
 
 def test_sampler_and_trainer_agree_on_the_logprobs(learned, tmp_path):
     for temperature in (0.6, 1.0):
         run = make_run(learned, tmp_path / str(temperature), temperature=temperature)
-        _, (metrics,) = steps(run, 1)
+        (metrics,) = take_steps(run, 1)
         assert 0 < metrics["mismatch"] < 1e-4
 
 
 def test_a_batch_that_can_teach_nothing_changes_nothing(learned, tmp_path):
     """All right or all wrong: no gradient, no optimizer step, no NaN."""
     run = make_run(learned, tmp_path, algo="grpo")
-    before = {k: v.clone() for k, v in run.model.state_dict().items()}
-    rows = [Trajectory([1, 2], [3, run.tokenizer.eos_id], 1.0, i // 4, logprobs=[0.0, 0.0]) for i in range(8)]
-    metrics = update_policy(run, rows, run.optimizer(0.1), 0.1, None)
-    assert metrics["loss"] is None and same(before, run.model.state_dict())
-
-
-def test_a_step_without_a_row_to_train_on_is_skipped(learned, tmp_path):
-    """OPSD, when no answer of the step has a right sibling."""
-    run = make_run(learned, tmp_path, algo="opsd")
-    assert update_policy(run, [], run.optimizer(0.1), 0.1, None) == {"trained_rows": 0, "loss": None, "grad_norm": None}
+    before = weights_of(run.policy.model)
+    ids = [3, run.policy.tokenizer.eos_id]
+    batch = [Trajectory([1, 2], ids, 1.0, i // 4, logprobs=[0.0, 0.0]) for i in range(8)]
+    metrics = update_from(run, batch, adamw(run.policy.model.parameters(), 0.1), 0.1)
+    assert metrics["loss"] is None and same(before, weights_of(run.policy.model))
 
 
 def test_ots_of_a_diagnosis_is_of_answers_that_have_one(learned, tmp_path):
     """The first token after the prefix decides to reflect only where a reflection follows."""
-    run, rows = make_run(learned, tmp_path), []
-    prompt, ids = run.tokenizer.question_prompt("Say 2."), run.tokenizer.encode("#### 23")
+    run = make_run(learned, tmp_path)
+    prompt = run.policy.tokenizer.question_prompt("Say 2.")
+    ids = run.policy.tokenizer.encode("#### 23")
     assert len(ids) >= 4
-    for reward, diagnosis in ((0.0, 0), (1.0, 2)):
-        rows.append(Trajectory(prompt, ids, reward, 0, "constructed", prefix=1, diagnosis=diagnosis))
-    both = update_policy(run, rows, torch.optim.SGD(run.model.parameters(), lr=0.0), 0.0, None)
-    none = update_policy(
-        run, [replace(r, diagnosis=0) for r in rows], torch.optim.SGD(run.model.parameters()), 0.0, None
-    )
-    parts = [both[f"ots_weight_{part}"] for part in ("prefix", "turn", "diagnosis", "correction")]
+    turning = [
+        Trajectory(prompt, ids, reward, 0, "constructed", prefix=1, diagnosis=diagnosis)
+        for reward, diagnosis in ((0.0, 0), (1.0, 2))
+    ]
+    both = update_from(run, turning, sgd(run, lr=0.0), 0.0)
+    without = [replace(trajectory, diagnosis=0) for trajectory in turning]
+    none = update_from(run, without, sgd(run), 0.0)
+
+    parts = {
+        part: both[f"ots_weight_{part}"] for part in ("prefix", "turn", "diagnosis", "correction")
+    }
     rest = len(ids) - 3  # tokens of the correction
-    assert both["ots_weight"] == pytest.approx((parts[0] + 2 * parts[2] + rest * parts[3]) / len(ids), rel=1e-4)
-    assert parts[1] != parts[2] and "ots_weight_turn" not in none and "ots_weight_prefix" in none
+    total = parts["prefix"] + 2 * parts["diagnosis"] + rest * parts["correction"]
+    assert both["ots_weight"] == pytest.approx(total / len(ids), rel=1e-4)
+    assert parts["turn"] != parts["diagnosis"]
+    assert "ots_weight_turn" not in none and "ots_weight_prefix" in none
 
 
 def test_only_the_tokens_of_answers_with_an_advantage_move_the_policy(learned, tmp_path):
     """A right answer becomes likelier, a wrong one less likely."""
     run = make_run(learned, tmp_path, algo="grpo")
-    prompt = run.tokenizer.question_prompt("Say 2.")
-    answers = [[*run.tokenizer.encode(f"#### {n}"), run.tokenizer.eos_id] for n in (2, 4)]
-    rows = [Trajectory(prompt, ids, float(i == 0), 0, logprobs=[0.0] * len(ids)) for i, ids in enumerate(answers)]
-    before = [sum(logprobs) for logprobs in train.logprobs_of(run.model, run, rows)]
-    update_policy(run, rows, run.optimizer(1e-3), 1e-3, None)
-    after = [sum(logprobs) for logprobs in train.logprobs_of(run.model, run, rows)]
+    tokenizer = run.policy.tokenizer
+    prompt = tokenizer.question_prompt("Say 2.")
+    batch = []
+    for n, reward in ((2, 1.0), (4, 0.0)):
+        ids = [*tokenizer.encode(f"#### {n}"), tokenizer.eos_id]
+        batch.append(Trajectory(prompt, ids, reward, logprobs=[0.0] * len(ids)))
+    before = [sum(logprobs) for logprobs in score(run.policy.model, batch, 1.0, 1024)]
+    update_from(run, batch, adamw(run.policy.model.parameters(), 1e-3), 1e-3)
+    after = [sum(logprobs) for logprobs in score(run.policy.model, batch, 1.0, 1024)]
     assert after[0] > before[0] and after[1] < before[1]
 
 
 def test_a_small_learning_rate_moves_almost_every_weight(learned, tmp_path):
     """Trap 9: at 1e-6 bfloat16 weights would move in 2% of the places (nanochat #808)."""
     run = make_run(learned, tmp_path, lr=1e-6, questions=8)
-    before = {k: v.clone() for k, v in run.model.state_dict().items()}
-    after, _ = steps(run, 1)
-    used = {k: (before[k] != after[k]).float().mean().item() for k in before if "layers" in k}
-    assert sum(used.values()) / len(used) > 0.9
+    before = weights_of(run.policy.model)
+    take_steps(run, 1)
+    after = weights_of(run.policy.model)
+    moved = [
+        (before[name] != after[name]).float().mean().item() for name in before if "layers" in name
+    ]
+    assert sum(moved) / len(moved) > 0.9
 
 
 def test_several_updates_from_one_batch_clip(learned, tmp_path):
-    _, once = steps(make_run(learned, tmp_path / "a"), 1)
-    _, thrice = steps(make_run(learned, tmp_path / "b", updates=3, lr=3e-2), 1)
-    assert once[0]["clip_low_share"] == once[0]["clip_high_share"] == 0.0  # the ratio is 1 on policy
-    assert thrice[0]["clip_low_share"] > 0 and thrice[0]["clip_high_share"] > 0
+    (once,) = take_steps(make_run(learned, tmp_path / "a"), 1)
+    (thrice,) = take_steps(make_run(learned, tmp_path / "b", updates=3, lr=3e-2), 1)
+    assert once["clip_low_share"] == once["clip_high_share"] == 0.0  # the ratio is 1 on policy
+    assert thrice["clip_low_share"] > 0 and thrice["clip_high_share"] > 0
 
 
 @pytest.mark.parametrize(
@@ -180,137 +212,250 @@ def test_several_updates_from_one_batch_clip(learned, tmp_path):
     ],
 )
 def test_each_setting_of_the_loss_changes_the_update(learned, tmp_path, changes):
-    def two_steps(**settings):
-        run = make_run(learned, tmp_path / str(settings), questions=8, **settings)
-        optimizer, start = run.optimizer(1e-3), Transformer.from_pretrained(learned)
-        for step in range(2):
-            rl_step(run, step, optimizer, start)
-        return run.model.state_dict()
-
-    assert not same(two_steps(), two_steps(**changes))
+    after = []
+    for folder, settings in (("plain", {}), ("changed", changes)):
+        run = make_run(learned, tmp_path / folder, questions=8, **settings)
+        take_steps(run, 2, start=Transformer.from_pretrained(learned))
+        after.append(weights_of(run.policy.model))
+    assert not same(*after)
 
 
-def test_sft_trains_on_right_constructions_alone(learned, tmp_path, monkeypatch):
-    run, seen, update = make_run(learned, tmp_path, algo="sft", questions=8), [], train.update_policy
-    monkeypatch.setattr(train, "update_policy", lambda run, rows, *rest: seen.extend(rows) or update(run, rows, *rest))
-    metrics = rl_step(run, 0, run.optimizer(0.0), None)
-    made = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
-    right = [m["token_ids"] for m in made if m["reward"]]
-    assert [row.token_ids for row in seen] == right and 0 < len(right) < len(made)
-    assert metrics["trained_rows"] == len(right)
-
-
-def test_sfts_gradient_is_that_of_the_mean_negative_log_prob(learned, tmp_path):
-    run = make_run(learned, tmp_path, algo="sft", grad_clip=1e9)
-    rows = [Trajectory([1, 2], ids, 1.0, 0, "constructed") for ids in ([3, 5, 1], [4, 1])]
-    model = Transformer.from_pretrained(learned)
-    losses = []
-    for row in rows:
-        logp = model(torch.tensor([row.prompt_ids + row.token_ids]))[0].log_softmax(dim=-1)
-        losses.append(-torch.stack([logp[1 + t, token] for t, token in enumerate(row.token_ids)]).mean())
-    torch.stack(losses).mean().backward()
-    update_policy(run, rows, torch.optim.SGD(run.model.parameters(), lr=1.0), 1.0, None)
-    before = load_file(learned / "model.safetensors")
-    for name, p in model.named_parameters():
-        moved = before[name] - run.model.state_dict()[name]
-        assert torch.allclose(moved, p.grad, atol=1e-6), name
-
-
-def test_the_teacher_scores_the_very_tokens_with_a_right_sibling_in_sight(learned, tmp_path):
-    """OPSD: own answers are no siblings, and a question without a right answer teaches nothing."""
-    run = make_run(learned, tmp_path, algo="opsd", questions=8)
-    groups = run.answer(problems_of(run, 0), "test")
-    rows = [
-        Trajectory(r.prompt_ids, r.token_ids, reward, i, logprobs=r.logprobs)
-        for i, group in enumerate(groups)
-        for r, reward in zip(group.rollouts, group.rewards, strict=True)
-    ]
-    kept = taught(run, groups, rows, 0)
-    expected = [row for row in rows if sum(groups[row.group].rewards) - row.reward > 0]
-    assert [row.token_ids for row in kept] == [row.token_ids for row in expected] and 0 < len(kept) < len(rows)
-    for row in kept:
-        assert len(row.teacher_logprobs) == len(row.token_ids) and row.teacher_logprobs != row.logprobs
-
-
-def test_the_gradients_of_both_kinds_add_up(learned, tmp_path):
+def test_the_gradients_of_both_origins_add_up(learned, tmp_path):
     """|a + b|^2 = |a|^2 + |b|^2 + 2 |a| |b| cos(a, b), with a and b as they are alone."""
-    alone = {}
+    measured = {}
     for name, changes in (("both", {}), ("sampled", {"lambda_": 0.0})):
         run = make_run(learned, tmp_path / name, questions=8, grad_clip=1e9, **changes)
-        alone[name] = rl_step(run, 0, torch.optim.SGD(run.model.parameters(), lr=0.0), None)
-    m = alone["both"]
-    a, b = m["grad_norm_sampled"], m["grad_norm_ref"]
-    assert a == pytest.approx(alone["sampled"]["grad_norm"], rel=1e-4) and b > 0 and abs(m["grad_cosine"]) < 1
-    assert m["grad_norm"] ** 2 == pytest.approx(a * a + b * b + 2 * a * b * m["grad_cosine"], rel=1e-3)
-
-
-def test_without_sampled_rows_no_gradient_is_called_theirs(learned, tmp_path):
-    """SFT trains on constructions alone, in several micro-batches."""
-    run = make_run(learned, tmp_path, algo="sft", micro_tokens=4)
-    rows = [Trajectory([1, 2], [3, 4 + i], 1.0, 0, "constructed") for i in range(4)]
-    metrics = update_policy(run, rows, run.optimizer(1e-3), 1e-3, None)
-    assert metrics["grad_norm"] > 0 and "grad_norm_sampled" not in metrics
+        (measured[name],) = take_steps(run, 1, sgd(run, lr=0.0))
+    both = measured["both"]
+    a = both["grad_norm_sampled"]
+    b = both["grad_norm_ref"]
+    cosine = both["grad_cosine"]
+    assert a == pytest.approx(measured["sampled"]["grad_norm"], rel=1e-4)
+    assert b > 0 and abs(cosine) < 1
+    squared = a * a + b * b + 2 * a * b * cosine
+    assert both["grad_norm"] ** 2 == pytest.approx(squared, rel=1e-3)
 
 
 @pytest.mark.parametrize("train_prefix", [False, True])
-def test_the_wrong_prefix_pulls_at_the_policy_only_if_it_is_trained_on(learned, tmp_path, train_prefix):
+def test_the_wrong_prefix_pulls_at_the_policy_only_if_it_is_trained_on(
+    learned, tmp_path, train_prefix
+):
     after = []
-    for prefix in ([5, 6, 7], [8, 9, 4]):  # the right row is prefix from end to end: which one may not matter
+    # The right row is prefix from end to end: which one it is may not matter.
+    for prefix in ([5, 6, 7], [8, 9, 4]):
         run = make_run(learned, tmp_path / str(prefix), train_prefix=train_prefix, ots=False)
-        rows = [
-            Trajectory([1, 2], [5, 6, 7], 0.0, 0, "constructed"),
-            Trajectory([1, 2], prefix, 1.0, 0, "constructed", prefix=3),
-        ]
-        update_policy(run, rows, torch.optim.SGD(run.model.parameters(), lr=1.0), 1.0, None)
-        after.append(run.model.state_dict())
+        batch = [constructed([5, 6, 7], 0.0), constructed(prefix, 1.0, prefix=3)]
+        update_from(run, batch, sgd(run), 1.0)
+        after.append(weights_of(run.policy.model))
     assert same(*after) is not train_prefix
 
 
 def test_kl_to_the_start_is_zero_at_the_start_and_grows(learned, tmp_path):
-    run, start = make_run(learned, tmp_path, lr=1e-2), Transformer.from_pretrained(learned)
-    optimizer = run.optimizer(1e-2)
-    metrics = [rl_step(run, step, optimizer, start) for step in range(2)]
+    run = make_run(learned, tmp_path, lr=1e-2)
+    metrics = take_steps(run, 2, start=Transformer.from_pretrained(learned))
     assert metrics[0]["kl"] == pytest.approx(0, abs=1e-5) and metrics[1]["kl"] > 1e-3
 
 
-def test_questions_come_once_a_pass_and_in_a_new_order_each(learned, tmp_path):
-    run = make_run(learned, tmp_path, questions=5)
-    size = len(run.problems)
-    run.problems = [Problem(f"Question {i}", "1") for i in range(size)]
-    drawn = [p.question for step in range(2 * size) for p in problems_of(run, step)]
+def test_a_kl_term_without_rows_to_measure_it_on_logs_no_number(learned, tmp_path):
+    run = make_run(learned, tmp_path, kl_coef=0.1, kl_rows=0)
+    (metrics,) = take_steps(run, 1, start=Transformer.from_pretrained(learned))
+    assert metrics["kl"] is None
+
+
+def test_the_kl_term_is_on_sampled_rows_only(learned, tmp_path):
+    """On constructed rows the estimate would not be of the KL: they are no samples of the
+    policy."""
+    vocabulary = Transformer.from_pretrained(learned).config.vocab_size
+    start = small_model("qwen3", vocab_size=vocabulary)
+    weights = {}
+    for origin in ("constructed", "sampled"):
+        for kl_coef in (0.0, 0.5):
+            run = make_run(learned, tmp_path / f"{origin}{kl_coef}", kl_coef=kl_coef)
+            batch = [
+                Trajectory([1, 2], [3, 4 + i], float(i), 0, origin, logprobs=[0.0, 0.0])
+                for i in range(2)
+            ]
+            update_from(run, batch, sgd(run), 1.0, start)
+            weights[origin, kl_coef] = weights_of(run.policy.model)
+    assert same(weights["constructed", 0.0], weights["constructed", 0.5])
+    assert not same(weights["sampled", 0.0], weights["sampled", 0.5])
+
+
+def test_questions_come_once_a_pass_and_in_a_new_order_each():
+    size = 13
+    problems = [Problem(f"Question {i}", "1") for i in range(size)]
+    settings = Settings(questions=5)
+    drawn = []
+    for step in range(2 * size):
+        drawn += [p.question for p in problems_of_step(problems, settings, step)]
     passes = [drawn[i * size : (i + 1) * size] for i in range(10)]
-    assert all(sorted(p) == sorted(q.question for q in run.problems) for p in passes)
-    assert len({tuple(p) for p in passes}) > 8
+    expected = sorted(p.question for p in problems)
+    assert all(sorted(questions) == expected for questions in passes)
+    assert len({tuple(questions) for questions in passes}) > 8
 
 
-# ---------------------------------------------------------------- whole runs, through the command line
+# ---------------------------------------------------------------- a fork of the reward
+
+ANSWERS = [  # to "Say 3.": {} is 3
+    "#### {}",
+    "It is asked to say a number.\n#### {}",
+    "#### 9",
+    "#### 8",
+    "It is asked to say a number.\n#### 9",
+    "#### {}",
+]
 
 
-def flags(learned: Path, out: Path, **changes) -> list[str]:
-    settings = {"model": learned, "data": learned / "problems.jsonl", "out": out, **SMALL, **BOUNDS, **changes}
-    return [x for k, v in settings.items() for x in (f"--{k.replace('_', '-')}", str(v))]
+def paid_by_length(right: bool, text: str) -> float:
+    """Half for a right answer that is long, a quarter for a wrong one that is long."""
+    if len(text) > 20:
+        return 0.5 if right else 0.25
+    return float(right)
+
+
+def test_a_forked_reward_moves_advantages_and_nothing_that_counts_right_answers(
+    learned, tmp_path, monkeypatch
+):
+    run = make_run(learned, tmp_path, k=len(ANSWERS), n_pos=3, n_neg=3)
+    settings = run.settings
+    tokenizer = run.policy.tokenizer
+    problems = run.problems[:4]
+
+    def written(model, prompts, n, **_):
+        """Stands for the sampler: ANSWERS to each question."""
+        answers = []
+        for prompt in prompts:
+            gold = tokenizer.decode(prompt)[len("Say ")]
+            ids = [[*tokenizer.encode(a.format(gold)), tokenizer.eos_id] for a in ANSWERS[:n]]
+            answers.append([Rollout(prompt, i, [-1.0] * len(i), "stop") for i in ids])
+        return answers
+
+    monkeypatch.setattr(rollout, "sample", written)
+    monkeypatch.setattr(eval, "sample", written)
+
+    def outcome() -> dict[str, object]:
+        groups = answer_problems(run.policy, problems, settings, 0)
+        eligible = [is_eligible(group, settings) for group in groups]
+        advantages = advantages_of(sampled_trajectories(groups), settings)  # (N, 1)
+        summary, _ = eval.evaluate(run.policy, problems, samples=len(ANSWERS))
+        constructions = [
+            Construction(0, problems[0], "", "", y_ref=text.format(problems[0].answer))
+            for text in ANSWERS
+        ]
+        grade_constructions(constructions, settings)
+        return {
+            "advantages": advantages.view(len(problems), -1)[0].tolist(),
+            "metrics": rollout_metrics(groups, eligible),
+            "constructed": construction_metrics(constructions),
+            "right": [group.right for group in groups],
+            "pairs": select_candidates(groups, settings, 0),
+            "summary": summary,
+        }
+
+    paid = outcome()
+    monkeypatch.setattr("checker.reward_of", paid_by_length)
+    forked = outcome()
+
+    right = paid["advantages"][0]
+    assert paid["advantages"] == pytest.approx([right, right, -right, -right, -right, right])
+    short_right, long_right, short_wrong, _, long_wrong, _ = forked["advantages"]
+    assert short_right > long_right > 0 > long_wrong > short_wrong
+    for part, name in (("metrics", "reward"), ("constructed", "ref_reward")):
+        assert paid[part].pop(name) == 3 / 6 and forked[part].pop(name) == 2.75 / 6
+
+    assert paid["right"] == [3] * len(problems) and paid["metrics"]["eligible_share"] == 1.0
+    assert paid["summary"]["pass@1"] == 0.5 and len(paid["pairs"]) == 3 * len(problems)
+    for counted in ("metrics", "constructed", "right", "pairs", "summary"):
+        assert forked[counted] == paid[counted], counted
+
+
+# ---------------------------------------------------------------- the memory plan
+
+
+def planned_calls(run: train.Run, monkeypatch, capsys) -> list[plan.Call]:
+    """The calls of the sampler that the printed plan is of."""
+    memory_plan = Mock(wraps=plan.memory_plan)
+    monkeypatch.setattr(plan, "memory_plan", memory_plan)
+    train.print_plan(run)
+    assert capsys.readouterr().err.startswith("memory: about ")
+    _, _, calls = memory_plan.call_args.args
+    return calls
+
+
+@pytest.mark.parametrize("longest_is", ["trained on", "held out"])
+def test_the_memory_plan_is_of_the_longest_question(
+    learned, tmp_path, monkeypatch, capsys, longest_is
+):
+    run = make_run(learned, tmp_path, eval_problems=2, m_max=3)
+    long = Problem("Say 1 and then say 2.", "2")
+    if longest_is == "trained on":
+        run.problems.insert(3, long)
+    else:
+        run.held_out.append(long)
+    tokenizer = run.policy.tokenizer
+    request = synthesis_prompt(long.question, "", "", "brief", "prefix")
+    question_tokens = len(tokenizer.question_prompt(long.question))
+    request_tokens = len(tokenizer.prompt(request))
+    assert request_tokens > question_tokens > len(tokenizer.question_prompt("Say 1."))
+    assert planned_calls(run, monkeypatch, capsys) == [
+        plan.Call(prompts=4, n=8, prompt=question_tokens, reply=48),
+        plan.Call(len(run.held_out), 1, question_tokens, 48),
+        plan.Call(4 * 3, 1, request_tokens + 2 * 48, 96),  # it holds two answers
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "answered", "rewritten"),
+    [
+        ({"stage": "rl", "algo": "grpo"}, 4, None),  # nothing is constructed
+        ({"stage": "rl", "algo": "sft"}, 4, 16),
+        ({"stage": "all", "algo": "grpo", "eval_problems": 3}, 64, 256),  # own mistakes
+        ({"stage": "all", "algo": "tapo", "eval_problems": 100}, 100, 400),  # the report
+    ],
+)
+def test_the_memory_plan_is_of_what_the_run_asks_at_once(
+    learned, tmp_path, monkeypatch, capsys, changes, answered, rewritten
+):
+    run = make_run(learned, tmp_path, **changes)
+    answering, _, *constructing = planned_calls(run, monkeypatch, capsys)
+    assert answering.prompts == answered
+    assert [call.prompts for call in constructing] == ([rewritten] if rewritten else [])
+
+
+# ---------------------------------------------------------------- whole runs, by the command line
 
 
 def test_a_run_leaves_what_it_promises(learned, tmp_path, monkeypatch, capsys):
     import transformers
 
-    code, out, _ = run_cli(
-        monkeypatch, capsys, train.main, *flags(learned, tmp_path / "run", steps=2, questions=13, show_every=1)
-    )
+    folder = tmp_path / "run"
+    arguments = flags(learned, folder, steps=2, questions=13, show_every=1)
+    code, out, _ = run_cli(monkeypatch, capsys, train.main, *arguments)
     assert code == 0
-    for text in ("accuracy (standard error)", "DSR", "ERR", "before RL", "tapo, 2 steps", "wrong prefix", "diagnosis"):
+    for text in ("accuracy (standard error)", "DSR", "ERR", "before RL", "tapo, 2 steps"):
         assert text in out
-    assert json.loads((tmp_path / "run/config.json").read_text())["k"] == 8
-    metrics = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-    assert [(m["stage"], m["step"]) for m in metrics] == [("eval", 0), ("rl", 1), ("rl", 2), ("eval", 2)]
-    names = "reward eligible_share truncated_share entropy kl grad_norm clip_low_share clip_high_share ots_weight"
-    for name in [*names.split(), "mismatch", "length", "tokens_generated", "parse_share", "prefix_share", "left_at"]:
-        assert isinstance(metrics[1][name], float | int), name
-    assert set(metrics[1]["seconds"]) == {"sample", "construct", "update"}
-    samples = [json.loads(line) for line in (tmp_path / "run/samples.jsonl").read_text().splitlines()]
-    assert {"wrong", "right", "reply", "analysis", "text", "reward", "refused"} <= set(samples[0])
-    last = tmp_path / "run/checkpoints/step-2"
-    assert not same(load_file(last / "model.safetensors"), load_file(learned / "model.safetensors"))
+    for text in ("wrong prefix", "diagnosis"):
+        assert text in out
+
+    assert json.loads((folder / "config.json").read_text())["k"] == 8
+    logged = read_lines(folder / "metrics.jsonl")
+    stages = [(record["stage"], record["step"]) for record in logged]
+    assert stages == [("eval", 0), ("rl", 1), ("rl", 2), ("eval", 2)]
+    names = "reward right_share eligible_share truncated_share length entropy kl grad_norm"
+    names += " clip_low_share clip_high_share ots_weight mismatch tokens_generated"
+    names += " parse_share prefix_share left_at"
+    for name in names.split():
+        assert isinstance(logged[1][name], float | int), name
+    assert set(logged[1]["seconds"]) == {"sample", "construct", "update"}
+
+    samples = read_lines(folder / "samples.jsonl")
+    names = "step problem gold wrong sibling reply analysis y_ref right reward refused token_ids"
+    assert set(names.split()) <= set(samples[0])
+
+    last = folder / "checkpoints/step-2"
+    before = load_file(learned / "model.safetensors")
+    after = load_file(last / "model.safetensors")
+    assert before.keys() == after.keys() and not same(before, after)
     transformers.AutoModelForCausalLM.from_pretrained(last)
     transformers.AutoTokenizer.from_pretrained(last)
 
@@ -318,73 +463,79 @@ def test_a_run_leaves_what_it_promises(learned, tmp_path, monkeypatch, capsys):
 def test_four_steps_equal_two_and_resume_and_two(learned, tmp_path, monkeypatch, capsys):
     """Trap 9: optimizer or order lost on resume (TRL #3247)."""
     settings = {"steps": 4, "save_every": 2, "eval_every": 2, "eval_samples": 2}
-    run_cli(monkeypatch, capsys, train.main, *flags(learned, tmp_path / "whole", **settings))
-    step = train.rl_step
+    whole = tmp_path / "whole"
+    cut = tmp_path / "cut"
+    run_cli(monkeypatch, capsys, train.main, *flags(learned, whole, **settings))
 
-    def interrupted(run, number, *rest):
-        if number == 2:
+    train_step = train.train_step
+
+    def interrupted(policy, start, problems, optimizer, settings, step):
+        if step == 2:
             signal.raise_signal(signal.SIGINT)  # Ctrl-C in the middle of the third step
-        return step(run, number, *rest)
+        return train_step(policy, start, problems, optimizer, settings, step)
 
-    monkeypatch.setattr(train, "rl_step", interrupted)
-    code, _, _ = run_cli(monkeypatch, capsys, train.main, *flags(learned, tmp_path / "cut", **settings))
-    assert code == 1 and (tmp_path / "cut/checkpoints/step-3").is_dir()
-    monkeypatch.setattr(train, "rl_step", step)
-    assert len((tmp_path / "cut/metrics.jsonl").read_text().splitlines()) == 5  # two before step 3, one of them at 2
-    config = (tmp_path / "cut/config.json").read_text()
-    again = ["--out", tmp_path / "cut", "--resume"]  # its other settings are its own
+    monkeypatch.setattr(train, "train_step", interrupted)
+    code, _, _ = run_cli(monkeypatch, capsys, train.main, *flags(learned, cut, **settings))
+    assert code == 1 and (cut / "checkpoints/step-3").is_dir()
+    monkeypatch.setattr(train, "train_step", train_step)
+    # measured before step 1 and after step 2, and three steps
+    assert len(read_lines(cut / "metrics.jsonl")) == 5
+
+    config = (cut / "config.json").read_text()
+    again = ["--out", cut, "--resume"]  # its other settings are its own
     code, _, err = run_cli(monkeypatch, capsys, train.main, *again, "--steps", 2)
-    assert code == 2 and "expected 3 or more" in err  # and nothing is changed by the refusal:
-    assert (tmp_path / "cut/config.json").read_text() == config
+    assert code == 2 and "expected 3 or more" in err
+    assert (cut / "config.json").read_text() == config  # nothing is changed by the refusal
     assert run_cli(monkeypatch, capsys, train.main, *again)[0] == 0
+
     for file in ("model.safetensors", "optimizer.safetensors"):
-        assert same(*(load_file(tmp_path / name / "checkpoints/step-4" / file) for name in ("whole", "cut")))
-    logs = [
-        [json.loads(x) for x in (tmp_path / n / "metrics.jsonl").read_text().splitlines()] for n in ("whole", "cut")
-    ]
-    assert [(m["stage"], m["step"]) for m in logs[0]] == [(m["stage"], m["step"]) for m in logs[1]]
+        ends = [load_file(folder / "checkpoints/step-4" / file) for folder in (whole, cut)]
+        assert same(*ends)
+    logs = [read_lines(folder / "metrics.jsonl") for folder in (whole, cut)]
+    stages = [[(record["stage"], record["step"]) for record in log] for log in logs]
+    assert stages[0] == stages[1]
 
 
 def test_the_builtin_cold_start_learns_from_nothing(tmp_path, monkeypatch, capsys):
-    arguments = [
-        "--out",
-        tmp_path,
-        "--stage",
-        "coldstart",
-        "--coldstart-updates",
-        40,
-        "--coldstart-batch",
-        4,
-        "--eval-problems",
-        4,
-    ]
-    code, out, _ = run_cli(monkeypatch, capsys, train.main, *arguments)
-    logged = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    losses = [r["loss"] for r in logged if r["stage"] == "coldstart"]
-    assert [r["stage"] for r in logged[-2:]] == ["constructions", "eval"]
+    arguments = "--stage coldstart --coldstart-updates 40 --coldstart-batch 4 --eval-problems 4"
+    code, out, _ = run_cli(monkeypatch, capsys, train.main, "--out", tmp_path, *arguments.split())
+    logged = read_lines(tmp_path / "metrics.jsonl")
+    losses = [record["loss"] for record in logged if record["stage"] == "coldstart"]
+    assert [record["stage"] for record in logged[-2:]] == ["constructions", "eval"]
     assert code == 0 and "cold start" in out and losses[-1] < 0.8 * losses[0]
-    assert Transformer.from_pretrained(tmp_path / "checkpoints/step-0").config.tie_word_embeddings
+    saved = Transformer.from_pretrained(tmp_path / "checkpoints/step-0")
+    assert saved.config.tie_word_embeddings
 
 
-def test_a_finished_cold_start_is_not_lost_with_what_comes_after_it(learned, tmp_path, monkeypatch, capsys):
-    def fail(run):
-        raise InputError("no memory")
-
-    monkeypatch.setattr(train, "construction_report", fail)
-    changes = {"stage": "all", "steps": 1, "coldstart_updates": 2, "coldstart_examples": 20, "coldstart_lr": 1e-4}
-    assert run_cli(monkeypatch, capsys, train.main, *flags(learned, tmp_path / "run", **changes))[0] == 2
-    assert run_cli(monkeypatch, capsys, train.main, "--out", tmp_path / "run", "--resume")[0] == 0
-    assert (tmp_path / "run/checkpoints/step-1").is_dir()
+SHORT_COLDSTART = {"coldstart_examples": 20, "coldstart_lr": 1e-4}
 
 
-def test_a_cold_start_on_other_problems_learns_from_verified_answers_of_its_own(learned, tmp_path, monkeypatch, capsys):
-    changes = {"stage": "coldstart", "coldstart_updates": 3, "coldstart_examples": 20, "coldstart_lr": 1e-4}
-    code, _, _ = run_cli(monkeypatch, capsys, train.main, *flags(learned, tmp_path / "run", **changes))
+def test_a_finished_cold_start_is_not_lost_with_what_comes_after_it(
+    learned, tmp_path, monkeypatch, capsys
+):
+    folder = tmp_path / "run"
+    fail = Mock(side_effect=InputError("no memory"))
+    monkeypatch.setattr(coldstart, "construction_report", fail)
+    changes = {"stage": "all", "steps": 1, "coldstart_updates": 2, **SHORT_COLDSTART}
+    arguments = flags(learned, folder, **changes)
+    assert run_cli(monkeypatch, capsys, train.main, *arguments)[0] == 2
+    assert run_cli(monkeypatch, capsys, train.main, "--out", folder, "--resume")[0] == 0
+    assert (folder / "checkpoints/step-1").is_dir()
+
+
+def test_a_cold_start_on_other_problems_learns_from_verified_answers_of_its_own(
+    learned, tmp_path, monkeypatch, capsys
+):
+    changes = {"stage": "coldstart", "coldstart_updates": 3, **SHORT_COLDSTART}
+    arguments = flags(learned, tmp_path / "run", **changes)
+    code, _, _ = run_cli(monkeypatch, capsys, train.main, *arguments)
     assert code == 0 and (tmp_path / "run/checkpoints/step-0/model.safetensors").is_file()
+
     run = make_run(learned, tmp_path / "other", coldstart_examples=60)
-    rows = own_examples(run)
-    texts = [run.tokenizer.decode(row.token_ids) for row in rows]
-    assert all(row.token_ids[-1] == run.tokenizer.eos_id for row in rows)
+    examples = coldstart.own_examples(run.policy, run.problems, run.settings)
+    tokenizer = run.policy.tokenizer
+    assert all(example.token_ids[-1] == tokenizer.eos_id for example in examples)
+    texts = [tokenizer.decode(example.token_ids) for example in examples]
     assert {text.startswith("<analysis>") for text in texts} == {True, False}
     assert any("Wait" in text and not text.startswith("<") for text in texts)
 
@@ -392,41 +543,26 @@ def test_a_cold_start_on_other_problems_learns_from_verified_answers_of_its_own(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--k", "-8"], "--k"),
-        (["--k", "1", "--algo", "grpo"], "--k"),
-        (["--coldstart-mix", ".,.,1,1,1"], "--coldstart-mix"),
-        (["--data", "gsm8k"], "--model"),
-        (["--n-pos", "5", "--n-neg", "4"], "n_pos + n_neg <= k"),
-        (["--algo", "grpo", "--k", "4", "--model", "m", "--data", "d.jsonl"], "n_pos + n_neg <= k"),
-        (["--steps", "many"], "--steps"),
-        (["--speed", "9"], "--speed"),
-        (["--algo", "ppo"], "--algo"),
-        (["--lr", "nan"], "--lr"),
-        (["--lambda", "inf"], "--lambda"),
-        (["--coldstart-mix", "1,2"], "--coldstart-mix"),
-        (["--data", "builtin:6"], "builtin:6"),
-        (["--stage", "rl"], "--model"),
-        (["--temperature", "0"], "--temperature"),
-        (["--data", "nowhere.jsonl"], "nowhere.jsonl"),
-        (["--model", "./nowhere", "--stage", "rl"], "./nowhere"),
-        (["--resume"], "--resume"),
+        ("--k -8", "--k"),
+        ("--speed 9", "--speed"),
+        ("--resume", "--resume"),
+        ("--data gsm8k", "--model"),
+        ("--n-pos 5 --n-neg 4", "n_pos + n_neg <= k"),
+        ("--algo grpo --k 4 --model m --data d.jsonl", "n_pos + n_neg <= k"),
+        ("--data builtin:6", "builtin:6"),
+        ("--data nowhere.jsonl", "nowhere.jsonl"),
+        ("--model ./nowhere --stage rl", "./nowhere"),
     ],
 )
-def test_bad_input_is_one_line_and_code_2_and_writes_nothing(arguments, says, tmp_path, monkeypatch, capsys):
+def test_bad_input_is_one_line_and_code_2_and_writes_nothing(
+    arguments, says, tmp_path, monkeypatch, capsys
+):
+    """What the settings alone can say is wrong is in test_settings.py."""
     out = tmp_path / "run"
-    code, printed, err = run_cli(monkeypatch, capsys, train.main, "--out", out, *arguments)
+    code, printed, err = run_cli(monkeypatch, capsys, train.main, "--out", out, *arguments.split())
     assert code == 2 and printed == ""
     assert err.startswith("error: ") and err.count("\n") == 1 and says in err
     assert not out.exists()
-
-
-def test_gradients_that_are_not_finite_are_skipped_and_said(learned, tmp_path):
-    run = make_run(learned, tmp_path)
-    optimizer, before = run.optimizer(1e-3), {k: v.clone() for k, v in run.model.state_dict().items()}
-    for parameter in run.model.parameters():
-        parameter.grad = torch.full_like(parameter, torch.nan)
-    assert run.update([optimizer], 1e-3) is None
-    assert same(before, run.model.state_dict()) and all(p.grad is None for p in run.model.parameters())
 
 
 def test_a_run_is_never_written_over(learned, tmp_path, monkeypatch, capsys):
@@ -434,41 +570,5 @@ def test_a_run_is_never_written_over(learned, tmp_path, monkeypatch, capsys):
     run_cli(monkeypatch, capsys, train.main, *arguments)
     before = (tmp_path / "run/metrics.jsonl").read_text()
     code, _, err = run_cli(monkeypatch, capsys, train.main, *arguments)
-    assert (
-        code == 2
-        and "choose another --out" in err
-        and err.count("\n") == 1
-        and (tmp_path / "run/metrics.jsonl").read_text() == before
-    )
-
-
-def test_a_preset_resumes_its_own_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name, seed in (("tiny", 1), ("gsm8k", 2)):
-        (tmp_path / "runs" / name / "checkpoints/step-1").mkdir(parents=True)
-        (tmp_path / "runs" / name / "config.json").write_text(json.dumps({"out": f"runs/{name}", "seed": seed}))
-    assert parse_config(["--preset", "gsm8k", "--resume"]).out == "runs/gsm8k"
-    assert parse_config(["--resume"]).seed == 1
-
-
-def test_presets_are_defaults_and_flags_win():
-    config = parse_config(["--preset", "gsm8k", "--lambda", "0.5", "--no-ots", "--k", "16"])
-    assert (config.data, config.synthesis, config.lambda_, config.ots, config.k) == ("gsm8k", "full", 0.5, False, 16)
-    with pytest.raises(InputError):
-        parse_config(["--pre", "gsm8k"])
-
-
-def test_a_kl_term_without_rows_to_measure_it_on_logs_no_number(learned, tmp_path):
-    run = make_run(learned, tmp_path, kl_coef=0.1, kl_rows=0)
-    assert rl_step(run, 0, run.optimizer(0.0), Transformer.from_pretrained(learned))["kl"] is None
-
-
-def test_the_kl_term_is_on_sampled_rows_only(learned, tmp_path):
-    """On constructed rows the estimate would not be of the KL: they are no samples of the policy."""
-    start, weights = small_model("qwen3", vocab_size=Transformer.from_pretrained(learned).config.vocab_size), []
-    for kind, kl_coef in (("constructed", 0.0), ("constructed", 0.5), ("sampled", 0.0), ("sampled", 0.5)):
-        run = make_run(learned, tmp_path / f"{kind}{kl_coef}", kl_coef=kl_coef)
-        rows = [Trajectory([1, 2], [3, 4 + i], float(i), 0, kind, logprobs=[0.0, 0.0]) for i in range(2)]
-        update_policy(run, rows, torch.optim.SGD(run.model.parameters(), lr=1.0), 1.0, start)
-        weights.append(run.model.state_dict())
-    assert same(weights[0], weights[1]) and not same(weights[2], weights[3])
+    assert code == 2 and "choose another --out" in err and err.count("\n") == 1
+    assert (tmp_path / "run/metrics.jsonl").read_text() == before

@@ -1,0 +1,113 @@
+"""The paper's two baselines beside GRPO: SFT on constructions, and OPSD. Neither is part of TAPO.
+
+SFT trains on the right constructions by maximum likelihood: an advantage of 1 for each, and nothing
+else, makes the gradient of the mean negative log-prob.
+
+OPSD, on-policy self-distillation, pulls the policy on the bare question towards the same policy
+with a right answer in sight (its teacher). The advantage of each token is log p_teacher - log
+p_policy, so that the expected gradient is that of the per-token KL(policy || teacher). Called by
+train.py for --algo sft and opsd, and by coldstart.py for the prompt that shows an answer.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from support.logprobs import score
+from support.settings import Settings, seed_of
+
+HINTED = {
+    "instruct": "{question}\n\nA right answer, for your eyes only:\n{sibling}\n\n"
+    "Answer the problem in your own words.",
+    "brief": "{question}\n{sibling}\nAgain:",
+}
+
+
+def hinted_question(question: str, sibling: str, style: str) -> str:
+    """The question with a right answer in sight, OPSD's privileged context."""
+    if style == "brief":  # every line says what it is, as in the synthesis prompt
+        sibling = "\n".join(f"right:{line}" for line in sibling.split("\n"))
+    return HINTED[style].format(question=question, sibling=sibling)
+
+
+# ---------------------------------------------------------------- SFT
+
+
+def right_constructions(trajectories: Sequence[Any]) -> list[Any]:
+    """The trajectories that SFT learns from."""
+    return [t for t in trajectories if t.origin == "constructed" and t.right]
+
+
+# ---------------------------------------------------------------- OPSD
+
+
+@dataclass
+class Hinted:
+    """An answer behind the teacher's prompt."""
+
+    prompt_ids: list[int]
+    token_ids: list[int]
+
+
+def with_a_right_sibling(
+    trajectories: Sequence[Any], groups: Sequence[Any], policy: Any, settings: Settings, seed: int
+) -> tuple[list[Any], list[Hinted]]:
+    """The sampled answers that have a right sibling, and each behind the question with one of those
+    in sight.
+
+    trajectories: those of all groups in order, K of each. An answer is not its own sibling. Where
+    the teacher's prompt would leave no room in the context, the answer is left out.
+    """
+    rng = random.Random(seed)
+    context = policy.model.config.max_position_embeddings
+    students = []
+    teachers = []
+    for number, trajectory in enumerate(trajectories):
+        group = groups[trajectory.question]
+        own = number % settings.k
+        siblings = [group.texts[i] for i in range(settings.k) if group.grades[i].right and i != own]
+        if not siblings:
+            continue
+        request = hinted_question(group.problem.question, rng.choice(siblings), settings.synthesis)
+        teacher = Hinted(policy.tokenizer.question_prompt(request), trajectory.token_ids)
+        if len(teacher.prompt_ids) + len(teacher.token_ids) <= context:
+            students.append(trajectory)
+            teachers.append(teacher)
+    return students, teachers
+
+
+def distillation_advantages(
+    policy: Any, students: Sequence[Any], teachers: Sequence[Hinted], settings: Settings
+) -> Tensor:
+    """log p_teacher - log p_policy of every token (N, T), 0 behind an answer's end."""
+    if not students:
+        return torch.zeros(0, 1)
+    arguments = settings.temperature, settings.micro_tokens
+    teacher = score(policy.model, teachers, *arguments)
+    student = score(policy.model, students, *arguments)
+    return padded(teacher) - padded(student)
+
+
+def padded(values: list[list[float]]) -> Tensor:
+    """Numbers of each answer's tokens as (N, T), 0 behind them."""
+    return pad_sequence([torch.tensor(numbers) for numbers in values], batch_first=True)
+
+
+# ---------------------------------------------------------------- for train.py
+
+
+def baseline_batch(
+    policy: Any, groups: Sequence[Any], trajectories: Sequence[Any], settings: Settings, step: int
+) -> tuple[list[Any], Tensor]:
+    """(what --algo sft or opsd trains on, the advantages of that: (N, 1) or (N, T))"""
+    if settings.algo == "sft":
+        right = right_constructions(trajectories)
+        return right, torch.ones(len(right), 1)
+    seed = seed_of(settings.seed, "teacher", step)
+    students, teachers = with_a_right_sibling(trajectories, groups, policy, settings, seed)
+    return students, distillation_advantages(policy, students, teachers, settings)

@@ -1,0 +1,44 @@
+"""Reading and writing small files, and the error for wrong input.
+
+Called by every part of the project: InputError is what all of it raises for what a user gave.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong. The message is one line: what, where, expected, found."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; raises InputError when the file is missing or is not one."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        message = f"{path}: expected a file of a Hugging Face model folder ({error})"
+        raise InputError(message) from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a JSON-lines log, none where the file is absent.
+
+    A run that is killed while it writes can leave half a line at the end: it is left out.
+    """
+    if not path.is_file():
+        return []
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write under a temporary name, then rename: a reader never sees half a file."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,239 @@
+"""Every setting of a run: one dataclass, each field of it a --flag, and the presets.
+
+A setting is one line of Settings: its flag and its line in --help follow from it. Called by
+train.py and the benchmarks (parse_settings), and wherever random numbers are drawn (seed_of).
+"""
+
+import argparse
+import math
+import re
+import zlib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from support.cli import ArgumentParser
+from support.files import InputError
+from support.runs import RunFolder
+
+ALGO = "sft: on right constructions alone; opsd: distillation, a right answer in sight"
+DAE = (
+    "what the reward of a constructed answer is compared with: own: the question's constructed "
+    "answers (DAE); batch: those of all questions; sampled: the question's sampled answers; "
+    "off: all answers of the question, in one group with the sampled ones"
+)
+MIX = (
+    "shares of the examples that solve, reflect, construct, rewrite without the wrong prefix, and "
+    "solve with a right answer in sight (built-in data)"
+)
+
+
+def setting(default: Any, text: str, choices: str = "", group: str = "") -> Any:
+    """A field with its help. group: the title in --help of this field and of those after it."""
+    metadata = {"help": text, "choices": choices.split() or None, "group": group}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass
+class Settings:
+    """Every setting, each a --flag. The defaults are the preset "tiny"."""
+
+    stage: str = setting("all", "the cold start, RL, or both", "all coldstart rl")
+    algo: str = setting("tapo", ALGO, "grpo tapo sft opsd")
+    model: str = setting("", "folder or hub name to start from; empty: a new tiny model")
+    data: str = setting("builtin", "training problems: a JSON-lines file, 'gsm8k' or 'builtin'")
+    eval_data: str = setting("", "held-out problems; empty: the test split, or the end of --data")
+    out: str = setting("runs/tiny", "folder of the run")
+    resume: bool = setting(False, "go on from the last checkpoint in --out")
+    steps: int = setting(30, "RL steps")
+    seed: int = setting(0, "seed of every random draw")
+    device: str = setting("auto", "where to run", "auto cpu cuda")
+    compile: bool = setting(False, "torch.compile sampler and update (not measured on a GPU)")
+
+    questions: int = setting(32, "questions of a step", group="rollouts")
+    k: int = setting(8, "answers to each question")
+    temperature: float = setting(1.0, "of sampling and of the log-probs in the loss")
+    max_new_tokens: int = setting(128, "tokens of the longest answer, its stop id included")
+    max_rows: int = setting(256, "answers sampled at once; fewer need a smaller KV cache")
+    strict: bool = setting(True, "accept marked answers only; --no-strict: the last number too")
+
+    n_pos: int = setting(2, "right answers that a question needs (DCS)", group="construction")
+    n_neg: int = setting(4, "wrong answers that a question needs (DCS)")
+    m_max: int = setting(4, "wrong answers of a question that are rewritten, at most")
+    reconstruction: str = setting("prefix", "keep the wrong prefix, or answer anew", "prefix full")
+    synthesis: str = setting("brief", "wording of the synthesis prompt", "brief instruct")
+    max_reply_tokens: int = setting(224, "tokens of the longest analysis and reconstruction")
+
+    lambda_: float = setting(1.0, "weight of the constructed trajectories' loss", group="loss")
+    dae: str = setting("own", DAE, "own batch sampled off")
+    ots: bool = setting(True, "weigh the tokens of constructed trajectories (OTS)")
+    train_prefix: bool = setting(True, "train on the wrong prefix of constructed trajectories too")
+    loss: str = setting("grpo", "mean by row, by token, or a constant", "grpo dapo dr_grpo")
+    clip_low: float = setting(0.2, "the ratio is clipped below 1 - clip_low")
+    clip_high: float = setting(0.2, "the ratio is clipped above 1 + clip_high")
+    kl_coef: float = setting(0.0, "weight of the KL to the starting policy (k3 estimate)")
+    kl_rows: int = setting(16, "answers of a step on which that KL is measured")
+
+    updates: int = setting(1, "updates from the batch of one step", group="updates")
+    lr: float = setting(2e-4, "learning rate of RL")
+    warmup: int = setting(5, "RL steps of linear warm-up")
+    grad_clip: float = setting(1.0, "largest gradient norm")
+    micro_tokens: int = setting(1024, "tokens of a micro-batch, a prompt counted once")
+    checkpointing: bool = setting(False, "recompute activations: less memory, a third more time")
+
+    coldstart_updates: int = setting(2000, "supervised updates", group="cold start")
+    coldstart_batch: int = setting(16, "examples of an update")
+    coldstart_lr: float = setting(4e-3, "peak learning rate, falling to 0")
+    coldstart_warmup: int = setting(50, "updates of linear warm-up")
+    coldstart_mix: str = setting("0.2,0.1,0.6,0.05,0.05", MIX)
+    coldstart_refresh: int = setting(50, "updates between rounds of own mistakes (built-in data)")
+    coldstart_examples: int = setting(2000, "examples to collect from own rollouts (other data)")
+
+    eval_problems: int = setting(500, "held-out problems to measure on", group="measurements")
+    eval_samples: int = setting(1, "answers to each of them")
+    eval_every: int = setting(0, "steps between measurements; 0: only before and after")
+    split_gradients: bool = setting(
+        True, "measure the gradients of both losses apart (costs a copy)"
+    )
+    show_every: int = setting(10, "steps between two printouts of whole samples")
+    save_every: int = setting(50, "steps between checkpoints")
+
+    @property
+    def constructs(self) -> bool:
+        """Whether RL steps construct trajectories."""
+        return self.algo in ("tapo", "sft")
+
+    def mix(self) -> list[float]:
+        """coldstart_mix as numbers."""
+        return [float(share) for share in self.coldstart_mix.split(",")]
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {},
+    "gsm8k": dict(
+        model="Qwen/Qwen2.5-0.5B-Instruct",
+        data="gsm8k",
+        out="runs/gsm8k",
+        steps=200,
+        questions=32,
+        max_new_tokens=512,
+        max_reply_tokens=1024,
+        synthesis="instruct",
+        lr=1e-6,
+        micro_tokens=4096,
+        coldstart_updates=200,
+        coldstart_lr=1e-5,
+        eval_problems=200,
+        split_gradients=False,
+    ),
+}
+# The shape of the model that a run without --model starts from, in ModelConfig's fields.
+TINY: dict[str, Any] = dict(
+    hidden_size=128,
+    intermediate_size=320,
+    num_hidden_layers=4,
+    num_attention_heads=4,
+    num_key_value_heads=4,
+    head_dim=32,
+    max_position_embeddings=1024,
+    model_type="qwen3",
+    tie_word_embeddings=True,
+)
+MAY_BE_ZERO = "seed n_pos lambda_ kl_coef kl_rows warmup coldstart_warmup eval_every".split()
+
+
+def seed_of(seed: int, *purpose: Any) -> int:
+    """The seed of one use of random numbers, such as seed_of(settings.seed, "rollout", step)."""
+    return zlib.crc32(repr((seed, *purpose)).encode())
+
+
+def parse_settings(arguments: list[str] | None = None) -> Settings:
+    """The preset's settings, and the flags over them; None: the command line's.
+
+    A run that is resumed goes on with its own settings instead of the preset's; flags can still
+    change them. Raises InputError for an unknown flag, for a value that cannot work, and for
+    --resume where there is no checkpoint.
+    """
+    parsed = vars(make_parser().parse_args(arguments))
+    flags = {name: value for name, value in parsed.items() if value is not None}
+    base = PRESETS[flags.pop("preset")]
+    if flags.get("resume"):
+        out = flags.get("out", base.get("out", Settings.out))
+        base = settings_of_run(Path(out))
+    settings = Settings(**{**base, **flags})
+    check_settings(settings)
+    return settings
+
+
+def settings_of_run(path: Path) -> dict[str, Any]:
+    """What config.json of a run to resume says of today's settings."""
+    folder = RunFolder(path)
+    folder.newest_checkpoint()  # a folder without one has nothing to resume: that is said first
+    known = Settings.__dataclass_fields__
+    return {name: value for name, value in folder.read_settings().items() if name in known}
+
+
+def make_parser() -> ArgumentParser:
+    """The command line: a flag for each setting; a flag that is not given is None."""
+    description = "Train with GRPO or TAPO: a cold start, then RL on verified answers."
+    parser = ArgumentParser(description=description, allow_abbrev=False)
+    group = parser.add_argument_group("general")
+    about_presets = "a set of defaults (default: tiny)"
+    group.add_argument("--preset", default="tiny", choices=list(PRESETS), help=about_presets)
+    for entry in fields(Settings):
+        if entry.metadata["group"]:
+            group = parser.add_argument_group(entry.metadata["group"])
+        shown = f"{entry.metadata['help']} (default: {entry.default!r})"
+        options: dict[str, Any] = {"dest": entry.name, "help": shown.replace("%", "%%")}
+        if isinstance(entry.default, bool):
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            options["type"] = type(entry.default)
+            options["choices"] = entry.metadata["choices"]
+        group.add_argument(flag_of(entry.name), **options)
+    return parser
+
+
+def flag_of(name: str) -> str:
+    """The flag of a setting: lambda_ -> --lambda, max_rows -> --max-rows."""
+    return "--" + name.rstrip("_").replace("_", "-")
+
+
+def expect(fine: bool, flags: str, expected: str, found: Any) -> None:
+    """Raises InputError where a setting is not fine."""
+    if not fine:
+        raise InputError(f"{flags}: expected {expected}, found {found}")
+
+
+def check_settings(settings: Settings) -> None:
+    """Raises InputError for settings that cannot work, before anything is loaded or written.
+
+    What depends on the problems (--data) is checked where problems are known, in train.py.
+    """
+    c = settings
+    for entry in fields(c):
+        value = getattr(c, entry.name)
+        check_number(entry.name, value)
+        choices = entry.metadata["choices"] or [value]  # a run's config.json can hold anything
+        expect(value in choices, flag_of(entry.name), " or ".join(map(str, choices)), value)
+    expect(bool(c.out.strip()), "--out", "a folder", repr(c.out))
+    expect(c.k >= 2, "--k", "2 or more, a group to compare", c.k)
+    expect(c.clip_low < 1, "--clip-low", "less than 1", c.clip_low)
+    shares = re.fullmatch(r"\d*\.?\d+(,\d*\.?\d+){4}", c.coldstart_mix)
+    some = shares is not None and sum(c.mix()) > 0
+    expect(some, "--coldstart-mix", "five shares such as 0.4,0.1,0.4,0.05,0.05", c.coldstart_mix)
+    has_start = c.stage != "rl" or bool(c.model) or c.resume
+    expect(has_start, "--stage rl", "--model, something to start from", "none")
+    resumable = c.stage != "coldstart" or not c.resume
+    expect(resumable, "--resume", "a stage with RL: the cold start has no checkpoints", c.stage)
+    device_exists = c.device != "cuda" or torch.cuda.is_available()
+    expect(device_exists, "--device cuda", "a CUDA device", "none")
+
+
+def check_number(name: str, value: Any) -> None:
+    """Raises InputError for a number that is negative, not finite, or zero where it may not be."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        expect(math.isfinite(value) and value >= 0, flag_of(name), "0 or more", value)
+        expect(value > 0 or name in MAY_BE_ZERO, flag_of(name), "more than 0", value)

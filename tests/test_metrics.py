@@ -1,0 +1,162 @@
+"""What a step measures: shares that count what they say, and nothing made up of nothing."""
+
+import json
+
+import pytest
+import torch
+
+from augment import Construction
+from checker import Grade
+from rollout import Group, Rollout
+from support.metrics import (
+    Means,
+    construction_metrics,
+    construction_record,
+    gradient_metrics,
+    gradients,
+    rollout_metrics,
+    whole_samples,
+)
+from support.reflection import is_reflective
+from tasks import Problem
+
+PROBLEM = Problem("Q?", "5")
+RIGHT = Grade(right=True, reward=0.5)  # as a fork of the reward might pay it
+WRONG = Grade(right=False, reward=0.0)
+
+
+def answer(tokens: int, finish: str = "stop") -> Rollout:
+    return Rollout([1], [2] * tokens, [-0.25] * tokens, finish)
+
+
+def construction(question: int, reward: float, **changes) -> Construction:
+    fields = {"parsed": True, "grade": Grade(reward > 0, reward), **changes}
+    return Construction(question, PROBLEM, "#### 6", "#### 5", **fields)
+
+
+# ---------------------------------------------------------------- answers and constructions
+
+
+def test_answers_are_counted_by_what_is_right_and_by_what_was_paid():
+    rollouts = [answer(2), answer(4, "length"), answer(3), answer(3)]
+    groups = [
+        Group(PROBLEM, rollouts[:2], ["#### 5", "Wait, that is"], [RIGHT, WRONG]),
+        Group(PROBLEM, rollouts[2:], ["#### 5", "#### 5"], [RIGHT, RIGHT]),
+    ]
+    assert rollout_metrics(groups, eligible=[True, False]) == {
+        "reward": 1.5 / 4,
+        "right_share": 3 / 4,
+        "mixed_share": 1 / 2,
+        "eligible_share": 1 / 2,
+        "truncated_share": 1 / 4,
+        "reflective_share": 1 / 4,
+        "length": 12 / 4,
+        "entropy": 0.25,
+    }
+
+
+def test_flat_groups_of_constructions_are_counted():
+    """A G_ref whose rewards are all equal has no gradient (TAPO's weak point)."""
+    rewards_of_question = {0: (1, 1, 1), 1: (1, 0), 2: (0,)}
+    made = []
+    for question, rewards in rewards_of_question.items():
+        made += [construction(question, reward) for reward in rewards]
+    made.append(construction(1, 0, parsed=False, refused="truncated"))
+    metrics = construction_metrics(made)
+    assert metrics["ref_flat_share"] == pytest.approx(2 / 3)
+    assert metrics["kept_share"] == pytest.approx(6 / 7)
+
+
+def test_a_construction_is_logged_whole_and_as_json():
+    made = construction(3, 0.5, y_ref="#### 5", token_ids=[7, 8], parts=["", "", "#### 5"])
+    record = construction_record(made, step=4)
+    assert json.loads(json.dumps(record)) == record
+    expected = {"step": 4, "problem": "Q?", "gold": "5", "question": 3, "wrong": "#### 6"}
+    expected |= {"sibling": "#### 5", "y_ref": "#### 5", "token_ids": [7, 8]}
+    expected |= {"right": True, "reward": 0.5, "parts": ["", "", "#### 5"]}
+    assert expected.items() <= record.items()
+
+
+@pytest.mark.parametrize(
+    ("text", "reflective"),
+    [
+        ("2+2=5\nWait, that is off.", True),
+        ("Hold on. Let me re-check.", True),
+        ("I made a mistake above", True),
+        ("so 2+2=5 is wrong", True),
+        ("But wait, 2+2=4", True),
+        ("2+2=5\n**Wait**, no", True),
+        ("Let me double check that.", True),
+        ("Let’s re-examine it", True),
+        ("She waited for 3 hours; the weight is 5.", False),
+        ("They had to wait 5 minutes", False),
+        ("#### 5", False),
+        ("He checks 3 items", False),
+    ],
+)
+def test_a_reflection_is_a_phrase_and_not_a_word_that_looks_like_one(text, reflective):
+    assert is_reflective(text) is reflective
+
+
+# ---------------------------------------------------------------- the update
+
+
+def test_means_are_of_all_micro_batches_and_of_what_was_counted():
+    means = Means()
+    ones = torch.ones(1, 2)
+    means.add("a", torch.tensor([[1.0, 2.0]]), ones)
+    means.add("a", torch.tensor([[9.0, 7.0]]), torch.tensor([[1.0, 0.0]]))
+    means.add("b", torch.tensor([[1.0, 2.0]]), 0 * ones)  # no token of this part
+    means.add("c", torch.tensor([[True, False]]), ones)  # a share
+    assert means.result() == {"a": 4.0, "c": 0.5}
+    assert Means().result() == {}
+
+
+def test_gradients_of_two_losses_are_told_apart():
+    line = torch.nn.Linear(2, 1, bias=False)
+    line.weight.grad = torch.tensor([[3.0, 0.0]])
+    from_sampled = gradients(line)
+    line.weight.grad += torch.tensor([[-2.0, 2.0]])
+    metrics = gradient_metrics(line, from_sampled)
+    assert metrics["grad_norm_sampled"] == 3.0
+    assert metrics["grad_norm_ref"] == pytest.approx(8**0.5)
+    assert metrics["grad_cosine"] == pytest.approx(-(0.5**0.5))
+
+
+def test_a_gradient_of_zeros_has_no_direction():
+    line = torch.nn.Linear(2, 1, bias=False)
+    line.weight.grad = torch.tensor([[3.0, 0.0]])
+    metrics = gradient_metrics(line, gradients(line))
+    assert metrics == {"grad_norm_sampled": 3.0, "grad_norm_ref": 0.0, "grad_cosine": None}
+
+
+# ---------------------------------------------------------------- samples for the eye
+
+
+def test_whole_samples_are_a_right_answer_a_wrong_one_and_a_construction():
+    rollouts = [answer(1), answer(1)]
+    groups = [Group(PROBLEM, rollouts, ["#### 6", "#### 5"], [WRONG, RIGHT])]
+    parts = ["2+2=5", "Wait, no.", "2+2=4\n#### 5"]
+    made = [
+        construction(0, 0.0, diagnosis_tokens=1, parts=["", "", "wrong"]),
+        construction(0, 1.0, parts=["", "", "without a diagnosis"]),
+        construction(0, 1.0, diagnosis_tokens=2, parts=parts),
+    ]
+    shown = whole_samples(groups, made, step=7)
+    assert shown == (
+        "--- step 7\n\n"
+        "[sampled, reward 0.5, gold 5] Q?\n#### 5\n\n"
+        "[sampled, reward 0, gold 5] Q?\n#### 6\n\n"
+        "[constructed, reward 1] Q?\n"
+        "  wrong prefix | 2+2=5\n"
+        "     diagnosis | Wait, no.\n"
+        "    correction | 2+2=4\n"
+        "               | #### 5\n"
+    )
+
+
+def test_what_a_step_does_not_have_is_not_shown():
+    groups = [Group(PROBLEM, [answer(1)], ["#### 6"], [WRONG])]
+    assert whole_samples(groups, [], step=1) == (
+        "--- step 1\n\n[sampled, reward 0, gold 5] Q?\n#### 6\n"
+    )

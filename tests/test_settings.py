@@ -1,0 +1,118 @@
+"""Settings: presets under flags, what is refused, and whose settings a resumed run has."""
+
+import dataclasses
+import json
+import zlib
+
+import pytest
+
+from support.files import InputError
+from support.settings import PRESETS, Settings, check_settings, make_parser, parse_settings, seed_of
+
+
+def test_presets_are_defaults_and_flags_win():
+    flags = "--preset gsm8k --lambda 0.5 --no-ots --k 16".split()
+    settings = parse_settings(flags)
+    assert settings.data == "gsm8k" and settings.synthesis == "instruct"
+    assert settings.lambda_ == 0.5 and settings.ots is False and settings.k == 16
+
+
+def test_no_flags_are_the_preset_tiny():
+    assert parse_settings([]) == Settings(**PRESETS["tiny"]) == Settings()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_can_work(name):
+    check_settings(Settings(**PRESETS[name]))
+
+
+def test_every_setting_is_a_flag_and_every_flag_says_what_it_does():
+    shown = make_parser().format_help()
+    for field in dataclasses.fields(Settings):
+        assert "--" + field.name.rstrip("_").replace("_", "-") + " " in shown.replace(",", " ")
+        assert field.metadata["help"]
+    groups = [line for line in shown.splitlines() if line.endswith(":") and line[0] != " "]
+    expected = "options general rollouts construction loss updates measurements".split()
+    assert {f"{name}:" for name in [*expected, "cold start"]} == set(groups)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        ("--k -8", "--k: expected 0 or more, found -8"),
+        ("--k 1 --algo grpo", "--k"),
+        ("--coldstart-mix .,.,1,1,1", "--coldstart-mix"),
+        ("--coldstart-mix 1,2", "--coldstart-mix"),
+        ("--coldstart-mix 0,0,0,0,0", "--coldstart-mix"),
+        ("--steps many", "--steps"),
+        ("--speed 9", "--speed"),
+        ("--pre gsm8k", "--pre"),  # no abbreviations: a later setting would change their meaning
+        ("--algo ppo", "--algo"),
+        ("--lr nan", "--lr"),
+        ("--lr 0", "--lr: expected more than 0"),
+        ("--lambda inf", "--lambda"),
+        ("--clip-low 1", "--clip-low"),
+        ("--stage rl", "--model"),
+        ("--temperature 0", "--temperature"),
+        ("--preset large", "--preset"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused_in_one_line(flags, says):
+    with pytest.raises(InputError) as error:
+        parse_settings(flags.split())
+    assert says in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_folder_needs_a_name():
+    with pytest.raises(InputError, match="--out: expected a folder"):
+        parse_settings(["--out", " "])
+
+
+def test_zero_is_fine_where_it_has_a_meaning():
+    """n_pos = 0: where y+ is not a sibling, a question needs no right answer."""
+    flags = "--n-pos 0 --kl-rows 0 --warmup 0 --coldstart-warmup 0 --lambda 0 --seed 0".split()
+    assert parse_settings(flags).n_pos == 0
+
+
+def write_run(folder, **settings):
+    (folder / "checkpoints/step-1").mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"out": str(folder), **settings}))
+
+
+def test_a_preset_resumes_its_own_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, seed in (("tiny", 1), ("gsm8k", 2)):
+        write_run(tmp_path / "runs" / name, out=f"runs/{name}", seed=seed)
+    assert parse_settings(["--preset", "gsm8k", "--resume"]).out == "runs/gsm8k"
+    assert parse_settings(["--resume"]).seed == 1
+
+
+def test_a_resumed_run_has_its_own_settings_and_flags_win(tmp_path):
+    """A setting that is no more, in the file of an older version, is left out."""
+    write_run(tmp_path, k=4, seed=7, steps=9, gone=True)
+    settings = parse_settings(["--out", str(tmp_path), "--resume", "--steps", "12"])
+    assert settings == Settings(out=str(tmp_path), k=4, seed=7, steps=12, resume=True)
+
+
+def test_a_choice_that_is_no_more_is_named_when_its_run_is_resumed(tmp_path):
+    write_run(tmp_path, synthesis="full")
+    with pytest.raises(InputError, match="--synthesis: expected brief or instruct, found full"):
+        parse_settings(["--out", str(tmp_path), "--resume"])
+
+
+def test_a_folder_without_a_checkpoint_is_not_resumed(tmp_path):
+    """That is said before anything about config.json, which a new folder lacks too."""
+    with pytest.raises(InputError, match="--resume: expected a checkpoint under"):
+        parse_settings(["--out", str(tmp_path), "--resume"])
+
+
+def test_a_cold_start_is_not_resumed(tmp_path):
+    write_run(tmp_path)
+    with pytest.raises(InputError, match="the cold start has no checkpoints"):
+        parse_settings(["--out", str(tmp_path), "--resume", "--stage", "coldstart"])
+
+
+def test_each_use_of_random_numbers_has_a_seed_that_never_changes():
+    """A run that is resumed, perhaps on another machine, must draw what it would have drawn."""
+    assert seed_of(3, "rollout", 5) == zlib.crc32(b"(3, 'rollout', 5)") == 199739896
+    assert len({seed_of(3, "rollout", 5), seed_of(3, "rollout", 6), seed_of(4, "rollout", 5)}) == 3
