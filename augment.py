@@ -37,6 +37,7 @@ from support.tokenizer import Tokenizer
 from support.worked_lines import first_difference
 from tasks import Problem
 
+SHORTEST_REPLY = 8  # tokens: four tags, and a word or two between them
 TAGS = ("<analysis>", "</analysis>", "<reconstruction>", "</reconstruction>")
 
 SYNTHESIS = {
@@ -66,7 +67,7 @@ Reply with exactly:
 ...
 </reconstruction>""",
     # for the tiny model, which knows the task from its cold start: marked_difference
-    "brief": "{question}{wrong}{sibling}\n{how}",
+    "brief": "{question}{wrong}{sibling}\n{how}",  # every marked line starts with a line break
 }
 KEEP_PREFIX = """copy the wrong answer word for word from its beginning up to and including \
 that error; go on with "Wait," and say in plain words what is wrong; then reason correctly to the \
@@ -86,7 +87,7 @@ NOT_GRADED = Grade(right=False, reward=0.0)
 class Construction:
     """A wrong answer y- and a right one y+ to a question, and what the policy made of them."""
 
-    question: int  # number of the question in its step
+    group: int  # number of the question in its step
     problem: Problem
     wrong: str  # y-
     sibling: str  # y+
@@ -99,10 +100,11 @@ class Construction:
     token_ids: list[int] = field(default_factory=list)  # y_ref as it is trained on, with stop id
     grade: Grade = NOT_GRADED
 
-    # What y_ref is made of (measure). Its parts: wrong prefix, diagnosis (the line after it; its
-    # tokens count the break before it, and are 0 where it does not reflect), correction.
-    parts: list[str] = field(default_factory=list)
+    # What y_ref is made of (measure).
+    parts: list[str] = field(default_factory=list)  # wrong prefix, the line after it, correction
     prefix_tokens: int = 0  # that y_ref has in common with y- from the start
+    # Of the line after the prefix, and of the line break before it where that is not in the
+    # prefix. 0 where that line is no reflection.
     diagnosis_tokens: int = 0
     prefix_share: float = 0.0  # prefix_tokens / tokens of y_ref
     left_at: float = 0.0  # prefix_tokens / tokens of y-: where y_ref leaves the wrong answer
@@ -138,8 +140,7 @@ def answers_of(group: Group, right: bool) -> list[str]:
 
 
 def teacher_answer(group: Group, rng: random.Random) -> str | None:
-    """y+: a right answer of the same group, drawn at random, never the gold solution. None where
-    there is none."""
+    """y+: a right answer of the same group, drawn at random; None where there is none."""
     siblings = answers_of(group, right=True)
     return rng.choice(siblings) if siblings else None
 
@@ -198,22 +199,27 @@ def labelled(name: str, lines: list[str]) -> str:
 def construct(
     policy: Policy, pairs: list[Construction], settings: Settings, seed: int
 ) -> list[Construction]:
-    """Let the policy rewrite the wrong answer of each pair; returns the pairs, filled in and not
-    yet graded.
+    """Let the policy rewrite the wrong answer of each pair. Returns the same objects, filled in.
 
-    A reply yields no trajectory, and is counted by its reason, where
-    - the synthesis prompt leaves "no room for a reply" (nothing is sampled then);
-    - it is "truncated": it did not end by itself;
-    - a tag is missing ("no <analysis>"), "repeated", or the "tags" are "out of order";
-    - there is an "empty analysis" or an "empty reconstruction";
-    - a "leaked tag", in another spelling, stands inside the reconstruction;
-    - the reconstruction is a "copy of the right answer";
-    - it is "too long": with its stop id it has more than max_new_tokens, which bound every answer.
+    These are all reasons for which a reply yields no trajectory; each is counted:
+
+        no room for a reply        the synthesis prompt fills the context; nothing is sampled
+        truncated                  the reply did not end by itself
+        no <analysis>              a tag is missing (so for each of the four)
+        repeated <analysis>        a tag stands there twice (so for each of the four)
+        tags out of order
+        empty analysis
+        empty reconstruction
+        leaked tag                 a tag in another spelling inside the reconstruction
+        copy of the right answer   the reconstruction is y+ (not asked in full reconstruction)
+        too long                   it has more than max_new_tokens, which bound every answer
+
+    A changed prefix or a missing diagnosis is no such reason.
     """
     tokenizer = policy.tokenizer
     context = policy.model.config.max_position_embeddings
     prompts = [tokenizer.prompt(request_of(pair, settings)) for pair in pairs]
-    fits = [len(prompt) + 2 * len(TAGS) < context for prompt in prompts]
+    fits = [len(prompt) + SHORTEST_REPLY < context for prompt in prompts]
     asked = [prompt for prompt, fit in zip(prompts, fits, strict=True) if fit]
     replies = iter(sample_from(policy, asked, 1, settings.max_reply_tokens, settings, seed))
     for pair, fit in zip(pairs, fits, strict=True):
@@ -295,8 +301,12 @@ def format_reply(analysis: str, reconstruction: str) -> str:
 
 
 def measure(made: Construction, tokenizer: Tokenizer) -> None:
-    """Where y_ref leaves y-, whether a diagnosis follows there, how much of the rest is copied from
-    y+."""
+    """Where y_ref leaves y-, whether a diagnosis follows there, how much of it is copied from y+.
+
+    With the line break written as |, a token a character, and y_ref = "2+2=5|Wait|2+2=4":
+    y- = "2+2=5|#### 5" gives the prefix "2+2=5|", the diagnosis "Wait", the correction "|2+2=4";
+    y- = "2+2=5" gives the prefix "2+2=5", and the diagnosis is "|Wait" with its line break.
+    """
     y_ref = made.token_ids[:-1]
     wrong = tokenizer.encode(made.wrong.strip())
     sibling = tokenizer.encode(made.sibling.strip())
@@ -306,13 +316,15 @@ def measure(made: Construction, tokenizer: Tokenizer) -> None:
 
     rest = y_ref[made.prefix_tokens :]
     text = tokenizer.decode(rest)
-    indent = len(text) - len(text.lstrip())  # the break after the prefix
-    line = text[:indent] + text[indent:].split("\n")[0]
+    line_break = len(text) - len(text.lstrip())  # characters, 0 where the prefix holds it
+    line = text[:line_break] + text[line_break:].split("\n")[0]
+    correction = text[len(line) :]
     prefix = tokenizer.decode(y_ref[: made.prefix_tokens])
-    made.parts = [prefix.strip(), line.strip(), text[len(line) :].strip()]
+    made.parts = [prefix.strip(), line.strip(), correction.strip()]
     if is_reflective(line.strip()):
         made.diagnosis_tokens = len(tokenizer.encode(line))
-    made.copied_share = common_prefix(rest[::-1], sibling[::-1]) / max(len(rest), 1)
+    copied = common_prefix(rest[::-1], sibling[::-1])  # from their ends
+    made.copied_share = copied / max(len(rest), 1)
 
 
 def common_prefix(a: Sequence[Any], b: Sequence[Any]) -> int:
@@ -330,7 +342,7 @@ def grade_constructions(constructions: list[Construction], settings: Settings) -
             made.grade = grade(made.problem, made.y_ref, settings.strict)
 
 
-def rewrite(
+def select_and_construct(
     policy: Policy, groups: list[Group], settings: Settings, seed: int
 ) -> list[Construction]:
     """Steps 2 and 3 in one, as the cold start uses them: what the policy made of each pair,

@@ -105,7 +105,7 @@ def extract_answer(text: str, strict: bool = True) -> str | None:
         marks.append(LAST_NUMBER)
     for mark in marks:
         statements = mark.findall(text)
-        for statement in reversed(statements[-3:]):
+        for statement in reversed(statements[-3:]):  # the last one that holds an answer
             answer = answer_in(statement)
             if answer:
                 return answer
@@ -157,7 +157,9 @@ def is_equal(gold: str | None, answer: str | None) -> bool:
             return False
         answer_value = read(answer)
         return bool(gold_value == answer_value or same(gold_value, answer_value))
-    except REFUSALS:
+    except (
+        REFUSALS
+    ):  # such as a division by zero; what cannot be read equals its own spelling above
         return False
 
 

@@ -11,7 +11,8 @@ with. It is supervised learning on examples of five skills (SKILLS). Where they 
   the mistakes are the policy's own (builtin_examples).
 
 Departures from the paper:
-- The tiny model's examples are written by a program, as said above.
+- The tiny model's examples are written by a program, as said above. Until it makes mistakes of its
+  own, y+ is the gold solution there; in RL it never is.
 - In its reflective examples the mistake is given and not learned [inferred]: trained on it, the
   policy errs on purpose.
 
@@ -36,21 +37,23 @@ from augment import (
     format_reply,
     is_eligible,
     request_of,
-    rewrite,
+    select_and_construct,
     synthesis_prompt,
 )
+from model import Transformer
 from rollout import Group, Policy, Trajectory, answer_problems
 from support.baselines import hinted_question
 from support.files import InputError
+from support.hub import ModelConfig
 from support.logprobs import autocast, packed_logprobs
 from support.metrics import construction_metrics, mean, rollout_metrics
 from support.optim import Muon, adamw, clipped_update
 from support.packing import micro_batches, pack
 from support.reflection import is_reflective
-from support.settings import Settings, seed_of
+from support.settings import TINY, Settings, seed_of
 from support.tokenizer import PLAIN, Tokenizer
 from support.worked_lines import correct, first_difference, is_sound
-from tasks import Problem, Task, rungs_of, teacher_of
+from tasks import Problem, Task, rungs_of, task_with_mistakes
 
 MISTAKE_QUESTIONS = 64  # asked at a time for the policy's own mistakes
 REPORT_QUESTIONS = 128  # asked at most for the report before RL
@@ -117,13 +120,14 @@ def examples_for(
     policy: Policy, problems: list[Problem], settings: Settings
 ) -> Iterator[Trajectory]:
     """Endless training examples for the policy."""
-    task = teacher_of(settings.data)
+    task = task_with_mistakes(settings.data)
     if task is not None:
         yield from builtin_examples(policy, problems, task, settings)
-    own = own_examples(policy, problems, settings)
-    for epoch in count():
-        rng = random.Random(seed_of(settings.seed, "cold start", epoch))
-        yield from rng.sample(own, len(own))
+    else:
+        own = own_examples(policy, problems, settings)
+        for epoch in count():
+            rng = random.Random(seed_of(settings.seed, "cold start", epoch))
+            yield from rng.sample(own, len(own))
 
 
 # ---------------------------------------------------------------- a checkpoint's own examples
@@ -138,14 +142,14 @@ def own_examples(policy: Policy, problems: list[Problem], settings: Settings) ->
     examples: list[Trajectory] = []
     wanted = settings.coldstart_examples
     with tqdm(total=wanted, desc="cold start: own answers", unit="example") as bar:
-        for step, start in enumerate(range(0, len(problems), settings.questions)):
-            some = problems[start : start + settings.questions]
-            seed = seed_of(settings.seed, "cold start", step)
+        for number, offset in enumerate(range(0, len(problems), settings.questions)):
+            some = problems[offset : offset + settings.questions]
+            seed = seed_of(settings.seed, "cold start", number)
             groups = answer_problems(policy, some, settings, seed)
             for group in groups:
                 examples += solving_examples(group)
-            seed = seed_of(settings.seed, "construct", "cold start", step)
-            for made in rewrite(policy, groups, settings, seed):
+            seed = seed_of(settings.seed, "construct", "cold start", number)
+            for made in select_and_construct(policy, groups, settings, seed):
                 if is_worth_learning(made, settings):
                     examples += construction_examples(made, policy.tokenizer, settings)
             bar.update(len(examples) - bar.n)
@@ -206,7 +210,7 @@ def builtin_examples(
         if i >= total / 2 and i % refresh == 0:
             mistakes = own_mistakes(policy, problems, settings, i // refresh) or mistakes
         skill = rng.choices(SKILLS, settings.mix())[0]
-        if skill == "solve" or not mistakes:
+        if skill == "solve" or not mistakes:  # to solve, a new problem is better than an old one
             wrong = task.spoil(problem, rng)
             sibling = problem.solution or ""
         else:
@@ -228,8 +232,8 @@ def as_trajectory(
         return Trajectory(prompt_ids + token_ids[:given], token_ids[given:])
     if settings.model:
         return Trajectory(prompt_ids, token_ids)
-    # Half of a synthesis prompt is worked lines, from which a model that knows nothing can learn
-    # too.
+    # A model that starts from random weights learns the prompt too, all but its first token: half
+    # of a synthesis prompt is worked lines, from which it learns to calculate.
     return Trajectory(prompt_ids[:1], prompt_ids[1:] + token_ids)
 
 
@@ -256,8 +260,8 @@ def own_mistakes(
     """(problem, wrong answer, right sibling) from the policy's answers to some questions."""
     seed = seed_of(settings.seed, "mistakes", refresh)
     rng = random.Random(seed)
-    start = MISTAKE_QUESTIONS * refresh % max(len(problems) - MISTAKE_QUESTIONS, 1)
-    some = problems[start : start + MISTAKE_QUESTIONS]
+    offset = MISTAKE_QUESTIONS * refresh % max(len(problems) - MISTAKE_QUESTIONS, 1)
+    some = problems[offset : offset + MISTAKE_QUESTIONS]
     mistakes = []
     for group in answer_problems(policy, some, settings, seed):
         ended = only_ended(group)
@@ -281,6 +285,20 @@ def only_ended(group: Group) -> Group:
     )
 
 
+def new_policy(settings: Settings, device: str) -> Policy:
+    """A tiny model with random weights, which knows nothing; raises InputError."""
+    task = task_with_mistakes(settings.data)
+    if task is None:
+        raise InputError(
+            f"--model: expected something to start from on {settings.data}, found none"
+        )
+    torch.manual_seed(seed_of(settings.seed, "weights"))
+    tokenizer = builtin_tokenizer(task, settings.synthesis)
+    size = tokenizer.inner.get_vocab_size()
+    config = ModelConfig(vocab_size=size, eos_token_id=tokenizer.eos_id, **TINY)
+    return Policy(Transformer(config).to(device), tokenizer)
+
+
 def builtin_tokenizer(task: Task, style: str) -> Tokenizer:
     """A tokenizer trained on 2,000 examples of all skills, from all rungs: every run on the ladder
     has the same."""
@@ -298,6 +316,11 @@ def builtin_tokenizer(task: Task, style: str) -> Tokenizer:
 # ---------------------------------------------------------------- how well it went
 
 
+def most_questions(settings: Settings) -> int:
+    """The most questions that a cold start asks at once, for the memory plan."""
+    return max(MISTAKE_QUESTIONS, min(settings.eval_problems, REPORT_QUESTIONS))
+
+
 def construction_report(
     policy: Policy, problems: list[Problem], settings: Settings
 ) -> dict[str, Any]:
@@ -308,12 +331,12 @@ def construction_report(
     asked = min(settings.eval_problems, REPORT_QUESTIONS)
     seed = partial(seed_of, settings.seed)
     groups = answer_problems(policy, problems[-asked:], settings, seed("report"))
-    constructions = rewrite(policy, groups, settings, seed("construct", "report"))
+    constructions = select_and_construct(policy, groups, settings, seed("construct", "report"))
     eligible = [is_eligible(group, settings) for group in groups]
     questions_by_right = Counter(group.right for group in groups)
     report = rollout_metrics(groups, eligible) | construction_metrics(constructions)
     report["groups_by_right_answers"] = [questions_by_right[n] for n in range(settings.k + 1)]
-    if teacher_of(settings.data) is not None:
+    if task_with_mistakes(settings.data) is not None:
         report |= fidelity(constructions)
     return report
 

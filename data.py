@@ -120,7 +120,8 @@ def download_gsm8k(split: str) -> Path:
 def load_problem_sets(settings: Settings) -> tuple[list[Problem], list[Problem]]:
     """(training problems, held-out problems) of a run.
 
-    A file without --eval-data is cut: its last problems, a fifth of it at most, are held out.
+    A file without --eval-data is cut: its last problems, a fifth of it at most, are held out. Held
+    out problems are the same for every --seed.
     """
     is_family = task_of(settings.data) is not None
     problems = load_problems(

@@ -63,16 +63,23 @@ def pass_at_k(n: int, right: int, k: int) -> float:
     return 1.0 - math.comb(n - right, k) / math.comb(n, k)
 
 
-def majority_is_right(answers: list[Answer], gold: str) -> float:
-    """1 where the most frequent extracted answer is right; answers that are tied share the vote."""
-    votes: dict[str, int] = {}  # one spelling of each answer -> how many equal it
+def majority_is_right(answers: list[Answer], gold: str | None) -> float:
+    """1 where the most frequent extracted answer is right; answers that are tied share the vote.
+
+    gold: None where a problem has a verifier instead, whose word on the answer is taken.
+    """
+    votes: dict[str, list[Answer]] = {}  # one spelling of each answer -> those that equal it
     for answer in answers:
         if answer.extracted is not None:
             spelling = known_spelling(answer.extracted, list(votes))
-            votes[spelling] = votes.get(spelling, 0) + 1
-    most = max(votes.values(), default=0)
-    winners = [spelling for spelling in votes if votes[spelling] == most]
-    return sum(is_equal(gold, winner) for winner in winners) / max(len(winners), 1)
+            votes.setdefault(spelling, []).append(answer)
+    most = max((len(group) for group in votes.values()), default=0)
+    winners = [spelling for spelling in votes if len(votes[spelling]) == most]
+    if gold is None:
+        right = sum(votes[winner][0].right for winner in winners)
+    else:
+        right = sum(is_equal(gold, winner) for winner in winners)
+    return right / max(len(winners), 1)
 
 
 def known_spelling(text: str, known: list[str]) -> str:
@@ -101,8 +108,9 @@ def summarize(problems: list[Problem], answers: list[list[Answer]]) -> dict[str,
     for k in [*powers, samples] if samples > 1 else []:
         chances = [pass_at_k(samples, right, k) for right in right_counts]
         summary[f"pass@{k}"] = sum(chances) / len(answers)
-    pairs = zip(answers, problems, strict=True)
-    majorities = [majority_is_right(group, problem.answer) for group, problem in pairs]
+    golds = [None if problem.verify else problem.answer for problem in problems]
+    pairs = zip(answers, golds, strict=True)
+    majorities = [majority_is_right(group, gold) for group, gold in pairs]
     summary[f"maj@{samples}"] = sum(majorities) / len(answers)
     return summary | how_answers_were_reached([answer for group in answers for answer in group])
 
@@ -110,7 +118,7 @@ def summarize(problems: list[Problem], answers: list[list[Answer]]) -> dict[str,
 def how_answers_were_reached(answers: list[Answer]) -> dict[str, Any]:
     """The 2x2 table, DSR, ERR, and shares of all answers.
 
-    No share of nothing is made up: DSR without right answers and ERR without reflections are None.
+    0/0 is None: DSR where no answer is right, ERR where none reflects.
     """
     direct = [answer for answer in answers if not answer.reflective]
     reflective = [answer for answer in answers if answer.reflective]
@@ -182,6 +190,9 @@ def evaluate(
 # ---------------------------------------------------------------- the command
 
 
+LENIENT = "take the last number where no answer is marked"
+
+
 def make_parser() -> ArgumentParser:
     parser = ArgumentParser(description="Measure a model on a problem file.")
     add = parser.add_argument
@@ -193,7 +204,7 @@ def make_parser() -> ArgumentParser:
     add("--max-new-tokens", type=int, default=512)
     add("--max-rows", type=int, default=256, help="answers written at once")
     add("--seed", type=int, default=0)
-    add("--lenient", action="store_true", help="take the last number where no answer is marked")
+    add("--no-strict", "--lenient", dest="lenient", action="store_true", help=LENIENT)
     add("--out", type=Path, help="write the summary and every answer to this JSON file")
     return parser
 

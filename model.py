@@ -78,16 +78,13 @@ def causal_attention(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """Each query sees the keys that the mask (B, 1, T, S) allows; k, v: (B, G, S, D).
+    """Each query sees the keys that the mask allows; k, v: (B, G, S, D).
 
     The H/G query heads that share a key head become H/G times as many queries of one head, so that
-    no key has to be copied for them.
+    no key has to be copied for them. mask: (B, 1, H/G * T, S) bool.
     """
-    B, H, T, D = q.shape
-    G = k.shape[1]
-    queries = q.reshape(B, G, H // G * T, D)
-    mask = mask.expand(B, 1, T, -1).repeat(1, 1, H // G, 1)  # (B, 1, H/G * T, S)
-    return F.scaled_dot_product_attention(queries, k, v, attn_mask=mask).view(B, H, T, D)
+    queries = q.reshape(len(q), k.shape[1], -1, q.shape[3])  # (B, G, H/G * T, D)
+    return F.scaled_dot_product_attention(queries, k, v, attn_mask=mask).view_as(q)
 
 
 class KVCache:
@@ -111,25 +108,31 @@ class KVCache:
         self.kv = torch.zeros(shape, device=device, dtype=dtype)  # (L, 2, rows, G, S, D)
         self.lengths = torch.zeros(rows, dtype=torch.long, device=device)  # (rows,) filled slots
         self.rows = 0  # in use
-        # Of the tokens that are on their way through the model: their positions (B, T), and which
-        # of the first S' slots they see, (B, 1, T, S'); None where nothing came before them.
-        self.positions = torch.zeros(0, dtype=torch.long)
+        self.share = config.num_attention_heads // config.num_key_value_heads  # H/G
+        # Of the tokens that are on their way through the model: their rows (B, 1) and positions
+        # (B, T), and which of the first S' slots they see, (B, 1, H/G * T, S'); None where nothing
+        # came before them.
+        self.row_numbers = torch.zeros(0, 1, dtype=torch.long)
+        self.positions = torch.zeros(0, 0, dtype=torch.long)
         self.mask: Tensor | None = None
 
     def extend(self, tokens: int, counts: Tensor | None = None) -> Tensor:
         """Make room for `tokens` more tokens of every row in use; returns their positions (B, T).
 
-        counts: (B,) how many of them are real, where some rows are padded on the right; the next
-        tokens of such a row take the slots of its padding.
+        counts: (B,) how many of them are real, where some rows are padded on the right. Two prompts
+        of 2 and 4 tokens, padded to 4: both write slots 0 to 3, counts are 2 and 4, and the next
+        token of the first goes into slot 2, over the padding.
         """
         before = self.lengths[: self.rows]  # (B,)
         steps = torch.arange(tokens, device=before.device)
         self.positions = before[:, None] + steps  # (B, T)
+        self.row_numbers = torch.arange(self.rows, device=before.device)[:, None]  # (B, 1)
         longest = int(before.max())
         self.mask = None
         if longest > 0:
             slots = torch.arange(longest + tokens, device=before.device)  # (S',)
-            self.mask = (slots <= self.positions[..., None])[:, None]
+            visible = slots <= self.positions[..., None]  # (B, T, S')
+            self.mask = visible.repeat(1, self.share, 1)[:, None]
         self.lengths[: self.rows] += tokens if counts is None else counts
         return self.positions
 
@@ -137,9 +140,9 @@ class KVCache:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Store the new keys and values, then let each new token see its row up to itself."""
         keys, values = self.kv[layer]  # (rows, G, S, D) each
-        rows = torch.arange(self.rows, device=q.device)[:, None]  # (B, 1)
-        keys[rows, :, self.positions] = k.transpose(1, 2).to(keys.dtype)  # (B, T, G, D)
-        values[rows, :, self.positions] = v.transpose(1, 2).to(values.dtype)
+        slots = (self.row_numbers, slice(None), self.positions)
+        keys[slots] = k.transpose(1, 2).to(keys.dtype)  # (B, T, G, D)
+        values[slots] = v.transpose(1, 2).to(values.dtype)
         if self.mask is None:
             return causal_attention(layer, q, k, v)
         # not is_causal: with 1 query and 5 keys it would show key 0 alone (pytorch #108108)

@@ -1,18 +1,17 @@
 """The sampler: prompts in, token ids with their log-probs out. Step 1: answers, graded.
 
-The log-prob kept with a token is under the distribution it was drawn from. Training samples and
-scores at one temperature, and the distribution is never truncated (no top-k, no top-p), so that it
-is the policy's own.
+Each token comes with its log-prob. Training samples and scores at one temperature, and nothing is
+cut off (no top-k, no top-p): the distribution is the policy's own.
 
 How it is made fast (sample):
 - each prompt goes through the model once, and its keys and values are copied to every row that
   answers it;
-- a row whose answer has ended is taken over by the next answer, so the cost is the sum of the
-  lengths and not rows x longest.
+- when an answer ends, the last row moves into its place and the next answer gets the free row, so
+  the cost is the sum of the lengths and not rows x longest.
 
-How it stays the same whatever the machine does: every answer has random numbers of its own, made
-from the seed before the start. Which answers share a batch, or how many rows fit in it, does not
-change what is drawn.
+How it stays the same: every answer has random numbers of its own, made from the seed before the
+start. Which answers share a batch, or how many rows fit in it, does not change what is drawn
+(up to the rounding of logits).
 
 Letters in shapes: R rows in use, P prompts, N answers in all, C hidden width, V vocabulary.
 """
@@ -78,7 +77,7 @@ class Group:
 
     @property
     def right(self) -> int:
-        return sum(grade.right for grade in self.grades)
+        return sum(g.right for g in self.grades)
 
 
 @dataclass
@@ -88,10 +87,10 @@ class Trajectory:
     prompt_ids: list[int]
     token_ids: list[int]  # stop id included
     reward: float = 1.0
-    question: int = 0  # its number in the step
+    group: int = 0  # number of its question in the step
     origin: str = "sampled"  # or "constructed"
     right: bool = True
-    logprobs: list[float] = field(default_factory=list)  # the sampler's, for sampled ones
+    logprobs: list[float] = field(default_factory=list)  # the sampler's: measured, not trained by
     prefix: int = 0  # tokens of the wrong prefix, for constructed ones
     diagnosis: int = 0  # and of the diagnosis after it
 
@@ -121,7 +120,7 @@ def sample_from(
     settings: Settings,
     seed: int,
 ) -> list[list[Rollout]]:
-    """n answers to each prompt as training needs them: at the temperature of scoring."""
+    """n answers to each prompt, at the temperature at which training scores them."""
     return sample(
         policy.model,
         prompts,
@@ -156,9 +155,10 @@ def draw(probs: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     """
     cdf = probs.cumsum(dim=-1, dtype=torch.float64)  # (R, V)
     target = (uniform * cdf[:, -1])[:, None]  # (R, 1)
-    # right=True: the first token whose sum is above the target, whose own probability cannot be 0
+    # The first token whose sum is above the target. So its own probability is not 0.
     token = torch.searchsorted(cdf, target, right=True)  # (R, 1)
-    token = token.clamp(max=probs.shape[-1] - 1)  # uniform x sum can round up to the sum itself
+    # The target can round up to the whole sum. Then no sum is above it.
+    token = token.clamp(max=probs.shape[-1] - 1)
     return token[:, 0], probs.gather(-1, token)[:, 0].log()
 
 
@@ -170,7 +170,7 @@ class Draft:
     """An answer that is being written."""
 
     number: int  # of all N
-    prompt: int  # number of its prompt
+    prompt: int  # number of its prompt, in the list of prompts
     room: int  # tokens it may have
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -249,11 +249,12 @@ def write_all(
     ready: list[Draft] = []  # their prompts have gone through the model, and they wait for a row
     while waiting or ready or rows:
         free = max_rows - len(rows)
-        # prompts go through the model several at a time, unless nothing else is to do
+        # prompts go through the model several at a time, unless no row is being written
         enough = max(max_rows // 8, 1) if rows else 1
         if waiting and not ready and free >= enough:
             chosen = next_prompts(waiting, prompts, free)
             prefilled, prompt_ends = prefill(model, [prompts[i] for i in chosen])
+            # the chosen prompts are those of the first drafts that wait
             ready = [draft for draft in waiting if draft.prompt in chosen]
             waiting = waiting[len(ready) :]
         if ready and free:
@@ -285,8 +286,8 @@ def prefill(model: Transformer, prompts: list[list[int]]) -> tuple[KVCache, Tens
     """Run the prompts once: a cache with a row for each, and the hidden states at their ends (P,
     C)."""
     device = model.device
-    texts = [torch.tensor(prompt, device=device) for prompt in prompts]
-    ids = pad_sequence(texts, batch_first=True)  # (P, T)
+    unpadded = [torch.tensor(prompt, device=device) for prompt in prompts]
+    ids = pad_sequence(unpadded, batch_first=True)  # (P, T)
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)  # (P,)
     cache = KVCache(model.config, len(prompts), ids.shape[1], device)
     cache.rows = len(prompts)
@@ -313,7 +314,7 @@ def retire(rows: list[Draft], cache: KVCache) -> None:
 
     The others draw as before: the random numbers go by a draft's number, not by its row.
     """
-    for row in reversed(range(len(rows))):  # those behind it go on, or are out already
+    for row in reversed(range(len(rows))):  # the rows behind it have been looked at already
         if rows[row].finish:
             last = len(rows) - 1
             if row < last:

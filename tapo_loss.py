@@ -3,7 +3,7 @@
     step 4, decoupled advantage estimation (DAE)           decoupled_advantages
     step 5, out-of-distribution token suppression (OTS)    token_weights
     step 6, clipped surrogate of each token                clipped_surrogate
-    step 6, L_GRPO + lambda L_ref                          loss_scales (1/N and lambda), tapo_loss
+    step 6, L_GRPO + lambda L_ref                          loss_scales, tapo_loss
 
 The steps are those of the README. A *sampled* trajectory is an answer of the policy to the
 question; a *constructed* one, y_ref, is one of its wrong answers rewritten (augment.py). G_orig are
@@ -30,9 +30,10 @@ from torch import Tensor
 SAMPLED = 0  # every token of a sampled trajectory
 PREFIX = 1  # constructed: the part of y- that was kept, up to its error
 TURN = 2  # the first token of the diagnosis, most often "Wait": the decision to reflect
+#           (the line break before it, where y- ends at the error)
 DIAGNOSIS = 3  # the rest of the diagnosis
 CORRECTION = 4  # what follows it
-UNTURNED = 5  # all that follows the prefix where no diagnosis does
+NO_DIAGNOSIS = 5  # all that follows the prefix where no diagnosis does
 MEASURED_PARTS = {
     "prefix": [PREFIX],
     "turn": [TURN],
@@ -83,8 +84,8 @@ def decoupled_advantages(
         squares = (rewards - mean[:, None]) ** 2  # (N, N) of each one's peers
         variance = (peers * squares).sum(dim=1) / (count - 1).clamp(min=1)
         advantages = advantages / (variance.sqrt() + eps)
-    # The mean of equal numbers can be off by a rounding, which a division by eps would blow up. So
-    # whether the peers' rewards differ is asked of the rewards themselves.
+    # A mean of equal numbers can be off by a rounding, which the division by eps would blow up. So
+    # equal rewards are looked for directly, and give exactly 0.
     differs = (peers & (rewards != rewards[:, None])).any(dim=1)
     return torch.where(differs, advantages, 0.0)
 
@@ -119,8 +120,8 @@ def peers_of(questions: Tensor, constructed: Tensor, dae: str) -> Tensor:
 def token_weights(logp: Tensor, entropy: Tensor, parts: Tensor) -> Tensor:
     """The weight (B, T) of each token of constructed trajectories in their loss: OTS.
 
-    logp, entropy: (B, T) in nats, parts: (B, T) of the constants above, which OTS does not look at:
-    here a fork puts another rule.
+    Another rule goes here. logp, entropy: (B, T) in nats; parts: (B, T) of the constants above,
+    which OTS does not need. With --no-ots this is not called.
     """
     return ots_weights(logp, entropy)
 
@@ -130,9 +131,8 @@ def ots_weights(logp: Tensor, entropy: Tensor, low: float = 0.01, high: float = 
     in nats.
 
     A token as likely as the policy's typical choice has w near 1, since E[log p] = -H. One that the
-    policy would hardly say has w near 0: OTS suppresses it. Source: README step 5. Five tokens, the
-    third of them "Wait", which this policy says with probability 0.005 after a line it has just
-    finished:
+    policy would hardly say has w near 0: OTS suppresses it. Source: README step 5. Five invented
+    tokens; the third is "Wait", which this policy says with probability 0.005 after a line:
 
     >>> p = torch.tensor([0.97, 0.60, 0.005, 0.90, 0.30])
     >>> entropy = torch.tensor([0.15, 0.90, 0.30, 0.40, 1.60])
@@ -146,7 +146,11 @@ def token_parts(prefix: Tensor, diagnosis: Tensor, longest: int) -> Tensor:
     """The part (B, longest) that each token of constructed trajectories belongs to.
 
     prefix, diagnosis: (B,) tokens of the wrong prefix and of the diagnosis after it, 0 where there
-    is none.
+    is none. Two of 7 tokens, with a prefix of 2: the first has a diagnosis of 3 tokens after it,
+    the second none.
+
+    >>> token_parts(torch.tensor([2, 2]), torch.tensor([3, 0]), longest=7).tolist()
+    [[1, 1, 2, 3, 3, 4, 4], [1, 1, 5, 5, 5, 5, 5]]
     """
     steps = torch.arange(longest, device=prefix.device)  # (T,)
     place = steps - prefix[:, None]  # (B, T) from the prefix's end on
@@ -154,7 +158,7 @@ def token_parts(prefix: Tensor, diagnosis: Tensor, longest: int) -> Tensor:
     parts = torch.full_like(place, CORRECTION)
     parts[place < diagnosis] = DIAGNOSIS
     parts[place == 0] = TURN
-    parts[(diagnosis == 0).expand_as(parts)] = UNTURNED
+    parts[(diagnosis == 0).expand_as(parts)] = NO_DIAGNOSIS
     parts[place < 0] = PREFIX
     return parts
 
@@ -171,21 +175,19 @@ def clipped_surrogate(
     advantages: (B, 1), one per trajectory, or (B, T). Source: PPO eq. 7 for each token, GRPO eq. 3;
     the two clips are DAPO's.
     """
-    ratio = torch.exp(logp - old_logp)  # (B, T) a token's: GRPO's is not that of the sequence
+    ratio = torch.exp(logp - old_logp)  # (B, T) per token, not per sequence
     clipped_ratio = ratio.clamp(1 - clip_low, 1 + clip_high)  # (B, T)
-    # min() takes the pessimistic one for either sign; a choice by the ratio alone is inverted for
-    # advantages < 0
+    # min() takes the smaller gain for either sign of the advantage
     gain = torch.minimum(ratio * advantages, clipped_ratio * advantages)
     return -gain, gain < ratio * advantages
 
 
 def k3_kl(logp: Tensor, start_logp: Tensor) -> Tensor:
-    """Schulman's k3 estimate of KL(pi_theta || pi_start) at each token, any shape, in nats, never
-    negative.
+    """Schulman's k3 estimate of KL(pi_theta || pi_start) at each token, in nats, never negative.
 
-    Its mean over the policy's own samples is that KL. As a loss on such samples its gradient is
-    that of KL(pi_start || pi_theta), as in GRPO eq. 4; log p - log p_start as a loss would have
-    none on average.
+    Any shape. Its mean over the policy's own samples is that KL. Used as a loss on them, as in GRPO
+    eq. 4, its gradient is that of the reverse KL(pi_start || pi_theta). The simpler estimate
+    log p - log p_start has the same mean, but its gradient is 0 on average.
     """
     log_ratio = start_logp - logp
     return log_ratio.exp() - log_ratio - 1
@@ -194,7 +196,9 @@ def k3_kl(logp: Tensor, start_logp: Tensor) -> Tensor:
 def loss_scales(
     lengths: Tensor, constructed: Tensor, normalization: str, lambda_: float, max_tokens: int
 ) -> Tensor:
-    """The factor (N,) on each trajectory's token sum: L_GRPO + lambda L_ref is their sum.
+    """One factor for each trajectory, (N,): its token losses, summed, are multiplied by it.
+
+    Added up over the batch, these products are L_GRPO + lambda L_ref.
 
     lengths: (N,) answer tokens; constructed: (N,) bool; normalization of each of the two losses:
     "grpo":    mean over a trajectory's tokens, then trajectories: short ones' tokens weigh more

@@ -10,8 +10,8 @@ The numbers in train_step are those of the README. GRPO is the same code with no
 OPSD and SFT, the paper's other baselines, come from support/baselines.py. The second half of this
 file, from "the loop" on, is what any trainer has.
 
-Departure from the paper: the first update of a step starts from the very weights that sampled, so
-its own forward pass gives pi_old's log-probs, and there is no separate pass for them.
+Departure from the paper, which computes pi_old's log-probs in a pass before the update: the first
+update of a step starts from the very weights that sampled, so its own forward pass gives them.
 
 Letters in shapes: N trajectories of a step, B those of a micro-batch, T tokens of the longest
 answer.
@@ -37,15 +37,14 @@ from model import Transformer
 from rollout import PREFILL_TOKENS, Group, Policy, Trajectory, answer_problems
 from support import baselines, blocks, metrics, plan
 from support.cli import run_main
-from support.files import InputError, read_lines
-from support.hub import ModelConfig
+from support.files import read_lines
 from support.logprobs import autocast, packed_logprobs, score
 from support.optim import adamw, clipped_update
 from support.packing import Packed, micro_batches, pack
 from support.report import format_table
 from support.runs import Interrupts, Laps, RunFolder, step_of
-from support.settings import TINY, Settings, parse_settings, seed_of
-from tasks import Problem, teacher_of
+from support.settings import Settings, check_start, parse_settings, seed_of
+from tasks import Problem, task_with_mistakes
 
 # ---------------------------------------------------------------- one step
 
@@ -58,7 +57,8 @@ def train_step(
     settings: Settings,
     step: int,
 ) -> "StepReport":
-    """One step on these problems. start: the policy that RL began with, where its KL is wanted."""
+    """One step on these problems. start: the policy that RL began with, where a KL to it is
+    wanted."""
     laps = Laps()
 
     # 1  K answers to each question, each graded by the checker
@@ -67,7 +67,7 @@ def train_step(
     laps.lap("sample")
 
     # 2  questions at the edge of what the policy can do (DCS): some of their wrong answers, each
-    #    with a right sibling
+    #    with a right sibling. A pair is a Construction that has still to be filled in.
     seed = seed_of(settings.seed, "construct", step)
     pairs = select_candidates(groups, settings, seed) if settings.constructs else []
 
@@ -115,7 +115,7 @@ def sampled_trajectories(groups: list[Group]) -> list[Trajectory]:
                     rollout.token_ids,
                     reward=grade.reward,
                     right=grade.right,
-                    question=number,
+                    group=number,
                     logprobs=rollout.logprobs,
                 )
             )
@@ -131,11 +131,11 @@ def constructed_trajectories(
         if not made.refused:
             trajectories.append(
                 Trajectory(
-                    groups[made.question].rollouts[0].prompt_ids,
+                    groups[made.group].rollouts[0].prompt_ids,
                     made.token_ids,
                     reward=made.grade.reward,
                     right=made.grade.right,
-                    question=made.question,
+                    group=made.group,
                     origin="constructed",
                     prefix=made.prefix_tokens,
                     diagnosis=made.diagnosis_tokens,
@@ -150,7 +150,7 @@ def constructed_trajectories(
 def advantages_of(batch: list[Trajectory], settings: Settings) -> Tensor:
     """One advantage for each trajectory, (N, 1)."""
     rewards = torch.tensor([t.reward for t in batch])  # (N,)
-    questions = torch.tensor([t.question for t in batch])  # (N,)
+    questions = torch.tensor([t.group for t in batch])  # (N,)
     divide_by_std = settings.loss != "dr_grpo"
     constructed = constructed_mask(batch)  # (N,)
     advantages = tapo_loss.decoupled_advantages(
@@ -194,24 +194,24 @@ def update_policy(
         lengths, constructed, settings.loss, settings.lambda_, settings.max_new_tokens
     )  # (N,)
 
-    # A trajectory without advantage moves no weight, and the scales have counted it already: its
-    # forward pass can be left out. Constructed ones stay, so that OTS is measured on all of them.
+    # A trajectory with advantage 0 has gradient 0, and the scales have counted it already: its
+    # forward pass can be left out. Constructed ones stay unless lambda is 0, to measure OTS on all.
     moves = (advantages != 0).any(dim=1)  # (N,)
     needed = (scales > 0) & (constructed | moves | (settings.kl_coef > 0))
-    everything = (batch, advantages, scales)
-    sampled_part = micro_batches_of(policy, *everything, needed & ~constructed, settings)
-    constructed_part = micro_batches_of(policy, *everything, needed & constructed, settings)
+    whole = (batch, advantages, scales)
+    sampled_part = micro_batches_of(policy, *whole, needed & ~constructed, settings)
+    constructed_part = micro_batches_of(policy, *whole, needed & constructed, settings)
 
     measured: dict[str, Any] = {"trained_rows": int(needed.sum()), "loss": None, "grad_norm": None}
     means = metrics.Means()
     split = settings.split_gradients and bool(sampled_part) and bool(constructed_part)
     for _ in range(settings.updates if measured["trained_rows"] else 0):
         loss = add_gradients(policy, start, sampled_part, settings, means)  # L_GRPO
-        from_sampled = metrics.gradients(policy.model) if split else []
+        from_sampled = metrics.gradients(policy.model) if split else []  # to measure them apart
         loss += add_gradients(policy, start, constructed_part, settings, means)  # + lambda L_ref
         if split:
             measured |= metrics.gradient_metrics(policy.model, from_sampled)
-        # a gradient that is not finite is dropped: no update, and the norm is None
+        # clips, updates and clears the gradients; where they are not finite: no update, norm None
         norm = clipped_update(policy.model, [optimizer], lr, settings.grad_clip)
         measured |= {"loss": loss, "grad_norm": norm, "skipped": norm is None}
     return measured | means.result()
@@ -227,8 +227,10 @@ def micro_batches_of(
 ) -> list[MicroBatch]:
     """The chosen trajectories (N,), all of one origin, in micro-batches of at most micro_tokens.
 
-    A packed row holds each prompt once and no padding; attention lets an answer see its prompt and
-    itself alone. There too is the shift by one: which position predicts a token.
+    What goes through the model is one row of tokens without padding, each prompt in it once; its
+    attention lets an answer see its prompt and itself alone. What comes out, log-probs and
+    entropies, is padded to (B, T). Which position predicts a token, the shift by one, is said in
+    support/packing.py (pack, `predictors`) alone.
     """
     numbers = chosen.nonzero()[:, 0].tolist()
     made = []
@@ -339,7 +341,7 @@ def measure_tokens(micro: MicroBatch, logp: Tensor, entropy: Tensor, means: metr
 def kl_to_start(
     start: Transformer | None, sampled: list[Trajectory], settings: Settings
 ) -> float | None:
-    """k3 estimate of KL(policy || start) on sampled answers, nats a token."""
+    """k3 estimate of KL(policy that sampled || start) on sampled answers, nats a token."""
     if start is None or not sampled:
         return None
     scored = score(start, sampled, settings.temperature, settings.micro_tokens)
@@ -362,7 +364,7 @@ class Run:
     held_out: list[Problem]
     tokens_generated: int = 0  # by the steps so far
 
-    def look(self, step: int) -> dict[str, Any]:
+    def measure_held_out(self, step: int) -> dict[str, Any]:
         """Measure the policy on the held-out problems: sampled, at the temperature of training."""
         settings = self.settings
         summary, _ = evaluate(
@@ -428,7 +430,7 @@ def train(run: Run, resumed: Path | None) -> None:
             bar.update()
             is_last = step + 1 == settings.steps
             if is_due(step + 1, settings.eval_every) and not is_last:
-                run.look(step + 1)
+                run.measure_held_out(step + 1)
             if interrupts.came or is_last or is_due(step + 1, settings.save_every):
                 checkpoint = run.save(step + 1, optimizer)
             if interrupts.came:
@@ -456,7 +458,7 @@ def first_measurement(run: Run) -> dict[str, Any]:
     for record in read_lines(run.folder.path / "metrics.jsonl"):
         if record["stage"] == "eval":
             return record
-    return run.look(0)
+    return run.measure_held_out(0)
 
 
 def starting_policy(run: Run) -> Transformer | None:
@@ -476,7 +478,7 @@ def print_outcome(run: Run, before: dict[str, Any]) -> None:
             print(f"A trajectory that the policy constructed in step {record['step']},", end=" ")
             print(f"from a wrong answer of its own:\n\n{metrics.format_parts(record['parts'])}\n")
             break
-    after = run.look(settings.steps)
+    after = run.measure_held_out(settings.steps)
     drawn = f"sampled at temperature {settings.temperature}, seed {settings.seed}"
     print(f"{len(run.held_out)} held-out problems, {drawn}:\n")
     print(format_table({"before RL": before, f"{settings.algo}, {settings.steps} steps": after}))
@@ -490,7 +492,7 @@ def open_run(settings: Settings) -> tuple[Run, Path | None]:
 
     Returns the run, and the checkpoint that it goes on from. Raises InputError.
     """
-    check_start(settings)
+    check_start(settings, can_start_anew=task_with_mistakes(settings.data) is not None)
     folder = RunFolder(settings.out)
     resumed = None
     if settings.resume:
@@ -508,32 +510,15 @@ def open_run(settings: Settings) -> tuple[Run, Path | None]:
     return Run(folder, settings, policy, problems, held_out), resumed
 
 
-def check_start(settings: Settings) -> None:
-    """Raises InputError for settings that cannot start on these problems."""
-    has_teacher = teacher_of(settings.data) is not None
-    if not (has_teacher or settings.model or settings.resume):
-        raise InputError(
-            f"--data: expected 'builtin', or a --model to start from, found {settings.data}"
-        )
-    rewrites = settings.constructs or (settings.stage != "rl" and not has_teacher)
-    if rewrites and settings.n_pos + settings.n_neg > settings.k:
-        found = f"{settings.n_pos} + {settings.n_neg} with k = {settings.k}"
-        raise InputError(f"--n-pos, --n-neg: expected n_pos + n_neg <= k, found {found}")
-
-
 def load_policy(settings: Settings, resumed: Path | None) -> Policy:
     """The checkpoint to resume, else --model, else a tiny model that knows nothing."""
     cuda = settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
     device = "cuda" if cuda else "cpu"
-    torch.manual_seed(seed_of(settings.seed, "weights"))
-    task = teacher_of(settings.data)
-    if resumed is not None or settings.model or task is None:
-        policy = Policy.from_pretrained(str(resumed or settings.model), device)
+    name = str(resumed or settings.model)
+    if name:
+        policy = Policy.from_pretrained(name, device)
     else:
-        tokenizer = coldstart.builtin_tokenizer(task, settings.synthesis)
-        size = tokenizer.inner.get_vocab_size()
-        config = ModelConfig(vocab_size=size, eos_token_id=tokenizer.eos_id, **TINY)
-        policy = Policy(Transformer(config).to(device), tokenizer)
+        policy = coldstart.new_policy(settings, device)
     if settings.checkpointing:
         blocks.checkpoint_blocks(policy.model)
     if settings.compile:
@@ -544,18 +529,18 @@ def load_policy(settings: Settings, resumed: Path | None) -> Policy:
 def print_plan(run: Run) -> None:
     """The memory that the run will need, before its first step."""
     settings = run.settings
-    question = max((p.question for p in run.problems + run.held_out), key=len)
+    longest = max((p.question for p in run.problems + run.held_out), key=len)
     style = settings.synthesis
-    request = augment.synthesis_prompt(question, "", "", style, settings.reconstruction)
-    asked = min(settings.eval_problems, coldstart.REPORT_QUESTIONS)
+    request = augment.synthesis_prompt(longest, "", "", style, settings.reconstruction)
+    tokenizer = run.policy.tokenizer
     planned = plan.plan_of(
         settings,
         run.policy.model.config,
         device=run.policy.model.device.type,
-        prompt_tokens=len(run.policy.tokenizer.question_prompt(question)),
-        request_tokens=len(run.policy.tokenizer.prompt(request)),
+        prompt_tokens=len(tokenizer.question_prompt(longest)),
+        request_tokens=len(tokenizer.prompt(request)),
         held_out=len(run.held_out),
-        coldstart_questions=max(coldstart.MISTAKE_QUESTIONS, asked),
+        coldstart_questions=coldstart.most_questions(settings),
         prefill_tokens=PREFILL_TOKENS,
     )
     available = plan.device_memory(run.policy.model.device)
@@ -574,7 +559,7 @@ def main() -> None:
         log("metrics.jsonl", {"stage": "constructions", "step": 0, **report})
     if settings.stage == "coldstart":
         print(f"\ncheckpoint: {run.folder.checkpoint(0)}\n")
-        print(format_table({"cold start": run.look(0)}))
+        print(format_table({"cold start": run.measure_held_out(0)}))
     else:
         train(run, resumed)
 

@@ -42,7 +42,7 @@ def first_step(checkpoint: Path, questions: int, seed: int, folder: str) -> dict
     seed_of_answers = seed_of(settings.seed, "rollout", 0)
     groups = answer_problems(run.policy, problems, settings, seed_of_answers)
     seed_of_pairs = seed_of(settings.seed, "construct", 0)
-    constructions = augment.rewrite(run.policy, groups, settings, seed_of_pairs)
+    constructions = augment.select_and_construct(run.policy, groups, settings, seed_of_pairs)
     constructed = train.constructed_trajectories(constructions, groups)
     batch = train.sampled_trajectories(groups) + constructed
     advantages = train.advantages_of(batch, settings)[:, 0].tolist()
@@ -179,7 +179,7 @@ def main() -> None:
     for name, origin in (("G_orig", "sampled"), ("G_ref", "constructed")):
         shown = []
         for trajectory, advantage in zip(step["batch"], step["all_advantages"], strict=True):
-            if trajectory.question == made.question and trajectory.origin == origin:
+            if trajectory.group == made.group and trajectory.origin == origin:
                 shown.append(f"{trajectory.reward:g} ({advantage:+.2f})")
         print(f"\n{name}: rewards (advantages) {', '.join(shown)}")
     if options.svg:

@@ -68,7 +68,7 @@ def with_a_right_sibling(
     students = []
     teachers = []
     for number, trajectory in enumerate(trajectories):
-        group = groups[trajectory.question]
+        group = groups[trajectory.group]
         own = number % settings.k
         siblings = [group.texts[i] for i in range(settings.k) if group.grades[i].right and i != own]
         if not siblings:

@@ -54,7 +54,7 @@ def construction_metrics(constructions: Sequence[Any]) -> dict[str, Any]:
     made = [c for c in constructions if not c.refused]
     rewards_of_question = defaultdict(set)
     for c in made:
-        rewards_of_question[c.question].add(c.grade.reward)
+        rewards_of_question[c.group].add(c.grade.reward)
     return {
         "pairs": len(constructions),
         "parse_share": mean(c.parsed for c in constructions),

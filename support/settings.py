@@ -237,3 +237,17 @@ def check_number(name: str, value: Any) -> None:
     if isinstance(value, int | float) and not isinstance(value, bool):
         expect(math.isfinite(value) and value >= 0, flag_of(name), "0 or more", value)
         expect(value > 0 or name in MAY_BE_ZERO, flag_of(name), "more than 0", value)
+
+
+def check_start(settings: Settings, can_start_anew: bool) -> None:
+    """Raises InputError for settings that cannot start on their problems.
+
+    can_start_anew: whether a program can teach a model of random weights to solve them
+    """
+    has_start = bool(can_start_anew or settings.model or settings.resume)
+    expect(has_start, "--data", "'builtin', or a --model to start from", settings.data)
+    rewrites_in_coldstart = settings.stage != "rl" and not can_start_anew
+    if settings.constructs or rewrites_in_coldstart:
+        fits = settings.n_pos + settings.n_neg <= settings.k
+        found = f"{settings.n_pos} + {settings.n_neg} with k = {settings.k}"
+        expect(fits, "--n-pos, --n-neg", "n_pos + n_neg <= k", found)

@@ -65,7 +65,7 @@ def task_of(name: str) -> Task | None:
     return cast(Task, import_module(module))
 
 
-def teacher_of(name: str) -> Task | None:
+def task_with_mistakes(name: str) -> Task | None:
     """The family of that name if it can write mistakes and has solutions, else None."""
     task = task_of(name)
     return task if hasattr(task, "spoil") else None

@@ -59,9 +59,9 @@ def test_up_to_m_max_wrong_answers_are_paired_with_right_siblings_of_the_same_qu
     ]
     settings = Settings(n_pos=2, n_neg=4, m_max=4)
     pairs = select_candidates(groups, settings, seed=0)
-    assert [pair.question for pair in pairs] == [0] * 4 + [2] * 4
+    assert [pair.group for pair in pairs] == [0] * 4 + [2] * 4
     for pair in pairs:
-        group = groups[pair.question]
+        group = groups[pair.group]
         assert pair.problem is group.problem
         assert not group.grades[group.texts.index(pair.wrong)].right
         assert group.grades[group.texts.index(pair.sibling)].right

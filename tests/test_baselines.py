@@ -94,11 +94,11 @@ def test_the_teacher_scores_the_very_tokens_with_a_right_sibling_in_sight(learne
     sampled = sampled_trajectories(groups)
     students, teachers = with_a_right_sibling(sampled, groups, policy, run.settings, 0)
 
-    taught = [t for t in sampled if groups[t.question].right - t.reward > 0]
+    taught = [t for t in sampled if groups[t.group].right - t.reward > 0]
     assert students == taught and 0 < len(students) < len(sampled)
     assert [teacher.token_ids for teacher in teachers] == [s.token_ids for s in students]
     for student, teacher in zip(students, teachers, strict=True):
-        group = groups[student.question]
+        group = groups[student.group]
         others = [
             text
             for text, rollout, grade in zip(group.texts, group.rollouts, group.grades, strict=True)

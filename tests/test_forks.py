@@ -33,14 +33,16 @@ def forked(file: str) -> SimpleNamespace:
     """The module with the README's change to this file, in a namespace of its own."""
     section = README[README.index("## Where forks go") :]
     (change,) = re.findall(rf"In `{re.escape(file)}`:\n\n```diff\n(.*?)```", section, re.DOTALL)
-    lines = change.splitlines()
-    old = "".join(line[1:] + "\n" for line in lines if line.startswith("-"))
-    new = "".join(line[1:] + "\n" for line in lines if line.startswith("+"))
     source = (ROOT / file).read_text(encoding="utf-8")
-    assert source.count(old) == 1, f"the README's lines stand {source.count(old)} times in {file}"
+    for place in change.split("\n\n"):
+        lines = place.splitlines()
+        old = "".join(line[1:] + "\n" for line in lines if line.startswith("-"))
+        new = "".join(line[1:] + "\n" for line in lines if line.startswith("+"))
+        assert source.count(old) == 1, f"the README's lines stand {source.count(old)} times: {old}"
+        source = source.replace(old, new)
     module = ModuleType(MODULES[file].__name__)
     # dataclasses look their module up by its name, so the original stays in sys.modules
-    exec(compile(source.replace(old, new), file, "exec"), module.__dict__)
+    exec(compile(source, file, "exec"), module.__dict__)
     return module  # type: ignore[return-value]
 
 

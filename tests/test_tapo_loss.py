@@ -9,9 +9,9 @@ from conftest import next_token_logprobs, small_model
 from tapo_loss import (
     CORRECTION,
     DIAGNOSIS,
+    NO_DIAGNOSIS,
     PREFIX,
     TURN,
-    UNTURNED,
     clipped_surrogate,
     decoupled_advantages,
     k3_kl,
@@ -133,9 +133,13 @@ def test_ots_weight_is_one_for_a_typical_token_and_clamped_without_gradient():
     [
         (2, 3, [PREFIX, PREFIX, TURN, DIAGNOSIS, DIAGNOSIS, CORRECTION, CORRECTION]),
         (2, 1, [PREFIX, PREFIX, TURN, CORRECTION, CORRECTION, CORRECTION, CORRECTION]),
-        (2, 0, [PREFIX, PREFIX, UNTURNED, UNTURNED, UNTURNED, UNTURNED, UNTURNED]),
+        (
+            2,
+            0,
+            [PREFIX, PREFIX, NO_DIAGNOSIS, NO_DIAGNOSIS, NO_DIAGNOSIS, NO_DIAGNOSIS, NO_DIAGNOSIS],
+        ),
         (0, 3, [TURN, DIAGNOSIS, DIAGNOSIS, CORRECTION, CORRECTION, CORRECTION, CORRECTION]),
-        (0, 0, [UNTURNED] * 7),
+        (0, 0, [NO_DIAGNOSIS] * 7),
         (7, 0, [PREFIX] * 7),
         (4, 3, [PREFIX, PREFIX, PREFIX, PREFIX, TURN, DIAGNOSIS, DIAGNOSIS]),
     ],

@@ -102,7 +102,7 @@ def test_token_ids_go_from_the_sampler_to_the_loss_untouched(learned, tmp_path, 
     assert [t.token_ids for t in rewritten] == [m["token_ids"] for m in made if not m["refused"]]
     assert rewritten
     for trajectory in rewritten:  # on the bare question, and ended
-        question = report.groups[trajectory.question].problem.question
+        question = report.groups[trajectory.group].problem.question
         assert trajectory.prompt_ids == run.policy.tokenizer.question_prompt(question)
         assert trajectory.token_ids[-1] == run.policy.tokenizer.eos_id
 
