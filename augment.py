@@ -6,9 +6,10 @@ and 3).
 
 A wrong answer y- and a right one y+ of the same question go into a synthesis prompt. The current
 policy replies, through the same sampler, <analysis> ... </analysis><reconstruction> ...
-</reconstruction>. The text of the reconstruction is y_ref: y- word for word up to its first error,
-a diagnosis in plain words, the corrected reasoning. It is tokenised once, ended with the stop id,
-and becomes an answer to the *bare* question. The checker grades it, whatever the analysis says.
+</reconstruction>. The text of the reconstruction is y_ref: y- word for word up to and including its
+first error, a diagnosis in plain words, the corrected reasoning. It is tokenised once, ended with
+the stop id, and becomes an answer to the *bare* question. The checker grades it, whatever the
+analysis says.
 
 Departures from the paper, and what it leaves open:
 - **Who finds the error.** With --synthesis instruct the policy does, as in the paper. With
@@ -103,9 +104,7 @@ class Construction:
     # What y_ref is made of (measure).
     parts: list[str] = field(default_factory=list)  # wrong prefix, the line after it, correction
     prefix_tokens: int = 0  # that y_ref has in common with y- from the start
-    # Of the line after the prefix, and of the line break before it where that is not in the
-    # prefix. 0 where that line is no reflection.
-    diagnosis_tokens: int = 0
+    diagnosis_tokens: int = 0  # of the line after it; 0 where that is no reflection (measure)
     prefix_share: float = 0.0  # prefix_tokens / tokens of y_ref
     left_at: float = 0.0  # prefix_tokens / tokens of y-: where y_ref leaves the wrong answer
     copied_share: float = 0.0  # of the rest of y_ref, the share of tokens that is y+'s own ending
@@ -306,6 +305,7 @@ def measure(made: Construction, tokenizer: Tokenizer) -> None:
     With the line break written as |, a token a character, and y_ref = "2+2=5|Wait|2+2=4":
     y- = "2+2=5|#### 5" gives the prefix "2+2=5|", the diagnosis "Wait", the correction "|2+2=4";
     y- = "2+2=5" gives the prefix "2+2=5", and the diagnosis is "|Wait" with its line break.
+    The texts are tokenised again here to be counted; what is trained on stays as it is.
     """
     y_ref = made.token_ids[:-1]
     wrong = tokenizer.encode(made.wrong.strip())
@@ -316,8 +316,8 @@ def measure(made: Construction, tokenizer: Tokenizer) -> None:
 
     rest = y_ref[made.prefix_tokens :]
     text = tokenizer.decode(rest)
-    line_break = len(text) - len(text.lstrip())  # characters, 0 where the prefix holds it
-    line = text[:line_break] + text[line_break:].split("\n")[0]
+    leading = len(text) - len(text.lstrip())  # white space: a line break that the prefix lacks
+    line = text[:leading] + text[leading:].split("\n")[0]
     correction = text[len(line) :]
     prefix = tokenizer.decode(y_ref[: made.prefix_tokens])
     made.parts = [prefix.strip(), line.strip(), correction.strip()]

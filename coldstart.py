@@ -1,20 +1,19 @@
-"""The cold start: what the policy must be able to do before RL, and how it learns it (README, "Cold
-start").
+"""The cold start: what the policy must be able to do before RL, and how it learns it.
 
 Without it the policy neither reflects nor answers a synthesis prompt, and TAPO has nothing to work
 with. It is supervised learning on examples of five skills (SKILLS). Where they come from:
 
-- a checkpoint from the hub learns from its own verified answers and constructions, as in the paper
+- on problems from a file, from the policy's own verified answers and constructions, as in the paper
   (own_examples);
-- the tiny model has no answers of its own at first. The generator of the built-in problems writes
-  its mistakes, and for each the correction that a perfect teacher would write. In the second half
-  the mistakes are the policy's own (builtin_examples).
+- on built-in problems, which a model of random weights is to learn, from a program: it writes
+  mistakes, and for each the correction that a perfect solver would write. In the second half the
+  mistakes are the policy's own (builtin_examples).
 
 Departures from the paper:
-- The tiny model's examples are written by a program, as said above. Until it makes mistakes of its
-  own, y+ is the gold solution there; in RL it never is.
-- In its reflective examples the mistake is given and not learned [inferred]: trained on it, the
-  policy errs on purpose.
+- On built-in problems a program writes the examples, as said above. Until the policy makes mistakes
+  of its own, y+ is the gold solution there; in RL it never is.
+- There the mistake of a reflective example is given and not learned [inferred]: trained on it, the
+  tiny policy errs on purpose. Elsewhere it is learned, as RL does it: few tokens of few examples.
 
 construction_report says how well the policy constructs when RL begins.
 """
@@ -45,14 +44,12 @@ from rollout import Group, Policy, Trajectory, answer_problems
 from support.baselines import hinted_question
 from support.files import InputError
 from support.hub import ModelConfig
-from support.logprobs import autocast, packed_logprobs
-from support.metrics import construction_metrics, mean, rollout_metrics
-from support.optim import Muon, adamw, clipped_update
-from support.packing import micro_batches, pack
-from support.reflection import is_reflective
+from support.logprobs import supervised_gradients
+from support.metrics import construction_metrics, fidelity, rollout_metrics
+from support.optim import clipped_update, coldstart_optimizers
 from support.settings import TINY, Settings, seed_of
 from support.tokenizer import PLAIN, Tokenizer
-from support.worked_lines import correct, first_difference, is_sound
+from support.worked_lines import correct, is_sound
 from tasks import Problem, Task, rungs_of, task_with_mistakes
 
 MISTAKE_QUESTIONS = 64  # asked at a time for the policy's own mistakes
@@ -75,11 +72,11 @@ def coldstart(
 ) -> None:
     """Maximise the log-prob of the examples' answers; every token of a batch weighs the same."""
     examples = examples_for(policy, problems, settings)
-    optimizers = optimizers_of(policy, settings)
+    optimizers = coldstart_optimizers(policy.model, settings.coldstart_lr, anew=not settings.model)
     with tqdm(total=settings.coldstart_updates, desc="cold start", unit="update") as bar:
         for update in range(1, settings.coldstart_updates + 1):
             batch = list(islice(examples, settings.coldstart_batch))
-            loss = supervised_backward(policy, batch, settings)
+            loss = supervised_gradients(policy.model, batch, settings.micro_tokens)
             warm_up = min(1.0, update / max(settings.coldstart_warmup, 1))
             decay = 1 - (update - 1) / settings.coldstart_updates
             lr = settings.coldstart_lr * (decay * warm_up)
@@ -89,31 +86,6 @@ def coldstart(
                 log("metrics.jsonl", record)
                 bar.set_postfix(loss=f"{loss:.3f}")
             bar.update()
-
-
-def supervised_backward(policy: Policy, batch: list[Trajectory], settings: Settings) -> float:
-    """Gradients of the mean negative log-prob of a token; returns that mean, in nats."""
-    tokens = sum(len(example.token_ids) for example in batch)
-    loss_sum = 0.0
-    for indices in micro_batches(batch, settings.micro_tokens):
-        packed = pack([batch[i] for i in indices], policy.model.device)
-        with autocast(policy.model.device):
-            logp, _ = packed_logprobs(policy.model, packed)  # (B, T)
-        loss = -(logp * packed.mask).sum() / tokens
-        loss.backward()
-        loss_sum += loss.item()
-    return loss_sum
-
-
-def optimizers_of(policy: Policy, settings: Settings) -> list[torch.optim.Optimizer]:
-    """AdamW; for a model that starts from random weights, Muon for the matrices of its blocks."""
-    parameters = list(policy.model.parameters())
-    if settings.model:
-        return [adamw(parameters, settings.coldstart_lr)]
-    matrices = [p for p in policy.model.model.layers.parameters() if p.dim() == 2]
-    in_blocks = set(matrices)
-    others = [p for p in parameters if p not in in_blocks]
-    return [Muon(matrices, settings.coldstart_lr), adamw(others, settings.coldstart_lr)]
 
 
 def examples_for(
@@ -199,7 +171,8 @@ def builtin_examples(
     """Endless examples from the built-in problems.
 
     In the second half of the cold start the mistakes are the policy's own: every coldstart_refresh
-    updates it answers new questions.
+    updates it answers new questions. The examples are taken batch by batch, so `policy` is then the
+    policy of that moment.
     """
     seed = seed_of(settings.seed, "cold start")
     rng = random.Random(seed)
@@ -210,7 +183,8 @@ def builtin_examples(
         if i >= total / 2 and i % refresh == 0:
             mistakes = own_mistakes(policy, problems, settings, i // refresh) or mistakes
         skill = rng.choices(SKILLS, settings.mix())[0]
-        if skill == "solve" or not mistakes:  # to solve, a new problem is better than an old one
+        # to solve, a new problem is better than an old one
+        if skill == "solve" or not mistakes:
             wrong = task.spoil(problem, rng)
             sibling = problem.solution or ""
         else:
@@ -275,7 +249,7 @@ def own_mistakes(
 
 
 def only_ended(group: Group) -> Group:
-    """The group without the answers that were cut off."""
+    """The group without the answers that were cut off: the first error of those may lie ahead."""
     kept = [i for i, rollout in enumerate(group.rollouts) if rollout.finish == "stop"]
     return Group(
         group.problem,
@@ -339,22 +313,3 @@ def construction_report(
     if task_with_mistakes(settings.data) is not None:
         report |= fidelity(constructions)
     return report
-
-
-def fidelity(constructions: list[Construction]) -> dict[str, float | None]:
-    """Shares of the constructions to built-in problems that hold the wrong answer word for word up
-    to its first wrong line and then turn, and whose diagnosis quotes that line.
-    """
-    verbatim = []
-    quoted = []
-    for made in constructions:
-        if made.refused:
-            continue
-        wrong = made.wrong.split("\n")
-        at, _ = first_difference(wrong, (made.problem.solution or "").split("\n"))
-        kept = wrong[: at + 1]
-        lines = made.y_ref.split("\n")
-        turn = lines[at + 1] if len(lines) > at + 1 else ""
-        verbatim.append(lines[: at + 1] == kept and is_reflective(turn))
-        quoted.append(any(is_reflective(line) and wrong[at] in line for line in lines))
-    return {"verbatim_share": mean(verbatim), "quoted_share": mean(quoted)}

@@ -82,7 +82,10 @@ class Group:
 
 @dataclass
 class Trajectory:
-    """What is trained on: an answer to the bare question, sampled or constructed (augment.py)."""
+    """A prompt, and the tokens after it that are trained on.
+
+    In RL the prompt is the bare question, and the answer was sampled or constructed (augment.py).
+    """
 
     prompt_ids: list[int]
     token_ids: list[int]  # stop id included
@@ -253,8 +256,8 @@ def write_all(
         enough = max(max_rows // 8, 1) if rows else 1
         if waiting and not ready and free >= enough:
             chosen = next_prompts(waiting, prompts, free)
-            prefilled, prompt_ends = prefill(model, [prompts[i] for i in chosen])
-            # the chosen prompts are those of the first drafts that wait
+            prefilled, last_hidden = prefill(model, [prompts[i] for i in chosen])
+            # A prompt's drafts stand next to each other, so those of the chosen ones come first.
             ready = [draft for draft in waiting if draft.prompt in chosen]
             waiting = waiting[len(ready) :]
         if ready and free:
@@ -264,7 +267,7 @@ def write_all(
             source = source.to(model.device)
             cache.append(prefilled, source)
             rows += joining
-            write(joining, prompt_ends[source])
+            write(joining, last_hidden[source])
         else:
             last = torch.tensor([[draft.token_ids[-1]] for draft in rows], device=model.device)
             write(rows, model.hidden_after(cache, last)[:, 0])

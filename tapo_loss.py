@@ -28,9 +28,10 @@ from torch import Tensor
 
 # The parts of a trajectory, by which tokens are weighted and measured.
 SAMPLED = 0  # every token of a sampled trajectory
-PREFIX = 1  # constructed: the part of y- that was kept, up to its error
-TURN = 2  # the first token of the diagnosis, most often "Wait": the decision to reflect
-#           (the line break before it, where y- ends at the error)
+PREFIX = 1  # constructed: the part of y- that was kept, up to and including its error
+# The first token after the prefix, where a diagnosis follows: the decision to reflect. Mostly
+# "Wait"; the line break before it, where y- had ended with its error.
+TURN = 2
 DIAGNOSIS = 3  # the rest of the diagnosis
 CORRECTION = 4  # what follows it
 NO_DIAGNOSIS = 5  # all that follows the prefix where no diagnosis does
@@ -66,10 +67,10 @@ def decoupled_advantages(
     >>> [round(a, 2) for a in decoupled_advantages(rewards, questions, constructed).tolist()]
     [1.5, -0.5, -0.5, -0.5, 0.0, 0.0]
 
-    The mean of the sampled rewards is 1/4 and their standard deviation 1/2. A group in which every
-    answer is right has advantage exactly 0 and teaches nothing. In one group with the constructed
-    ones, the right sampled answer would look half as good and the wrong ones worse ("gradient
-    contamination"):
+    The mean of the sampled rewards is 1/4 and their standard deviation 1/2. Where all rewards of a
+    group are equal, as those of the two constructed ones, every advantage is exactly 0: a group in
+    which every answer is right teaches nothing. In one group with the constructed ones, the right
+    sampled answer would look half as good and the wrong ones worse ("gradient contamination"):
 
     >>> mixed = decoupled_advantages(rewards, questions, constructed, dae="off")
     >>> [round(a, 2) for a in mixed.tolist()]
@@ -83,7 +84,9 @@ def decoupled_advantages(
     if divide_by_std:
         squares = (rewards - mean[:, None]) ** 2  # (N, N) of each one's peers
         variance = (peers * squares).sum(dim=1) / (count - 1).clamp(min=1)
-        advantages = advantages / (variance.sqrt() + eps)
+        std = variance.sqrt()  # (N,)
+        # Peers without variance give no scale. With dae="sampled" an outsider can differ from them.
+        advantages = advantages / torch.where(std > 0, std + eps, 1.0)
     # A mean of equal numbers can be off by a rounding, which the division by eps would blow up. So
     # equal rewards are looked for directly, and give exactly 0.
     differs = (peers & (rewards != rewards[:, None])).any(dim=1)
@@ -91,14 +94,13 @@ def decoupled_advantages(
 
 
 def peers_of(questions: Tensor, constructed: Tensor, dae: str) -> Tensor:
-    """(N, N) bool: row i holds the trajectories whose mean and standard deviation i is compared
-    with.
+    """(N, N) bool: row i says whose rewards give the mean and the standard deviation for i.
 
-    Sampled trajectories are always compared with those of their question. Constructed ones with
-    "own":     the constructed ones of their question, DAE as in the paper
-    "batch":   all constructed ones of the batch
-    "sampled": the sampled ones of their question
-    "off":     all of their question, and so are the sampled ones then: no DAE
+    dae         for a sampled one                for a constructed one
+    "own"       the sampled of its question      the constructed of its question (the paper's DAE)
+    "batch"     the sampled of its question      all constructed ones of the batch
+    "sampled"   the sampled of its question      the sampled of its question
+    "off"       all of its question              all of its question
     """
     same_question = questions[:, None] == questions[None, :]  # (N, N)
     same_origin = constructed[:, None] == constructed[None, :]

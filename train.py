@@ -125,7 +125,7 @@ def sampled_trajectories(groups: list[Group]) -> list[Trajectory]:
 def constructed_trajectories(
     constructions: list[Construction], groups: list[Group]
 ) -> list[Trajectory]:
-    """Every y_ref as an answer to the *bare* question, whose prompt its sampled answers have."""
+    """Every y_ref as an answer to the *bare* question: behind the prompt that was sampled from."""
     trajectories = []
     for made in constructions:
         if not made.refused:
@@ -279,9 +279,11 @@ def add_gradients(
 
         if micro.old_logp is None:
             # The weights have not moved since the answers were sampled, so these are pi_old's
-            # log-probs. Those of a constructed trajectory must be computed here: it was sampled
-            # under the synthesis prompt and is trained under the bare question, where the same
-            # tokens have other probabilities than the sampler saw.
+            # log-probs, and the ratio is 1: clipping acts with --updates above 1 alone. For a
+            # sampled answer the sampler's log-probs are the same but for rounding. Those of a
+            # constructed trajectory must be computed here: it was sampled under the synthesis
+            # prompt and is trained under the bare question, where the same tokens have other
+            # probabilities than the sampler saw.
             micro.old_logp = logp.detach()  # (B, T)
             measure_tokens(micro, micro.old_logp, entropy, means)
 
@@ -412,7 +414,7 @@ def train(run: Run, resumed: Path | None) -> None:
         state = run.folder.restore(resumed, run.policy.model, optimizer)
         run.tokens_generated = state["tokens_generated"]
         steps_made = step_of(resumed)
-    elif settings.stage == "rl":  # else the cold start has been saved
+    elif settings.stage == "rl":  # after a cold start, main has saved step 0 already
         run.save(0)
     before = first_measurement(run)
     start = starting_policy(run)

@@ -69,7 +69,7 @@ def make_step(
 ) -> tuple[train.Run, Callable[[], dict[str, Any]]]:
     """A run on that folder, and its next GRPO step: answers of exactly max_new_tokens, alternately
     wrong and right. The step returns its metrics."""
-    settings = Settings(
+    fixed: dict[str, Any] = dict(
         stage="rl",
         algo="grpo",
         model=str(folder),
@@ -80,8 +80,8 @@ def make_step(
         warmup=0,
         kl_rows=0,
         eval_problems=1,
-        **sizes,
     )
+    settings = Settings(**{**fixed, **sizes})
     run, _ = train.open_run(settings)
     run.policy.tokenizer.stop_ids = []
     run.problems = [replace(problem, verify=every_other_is_right()) for problem in run.problems]

@@ -46,7 +46,7 @@ def planned(run: Run) -> float:
     plan = plan_of(
         run.settings,
         run.policy.model.config,
-        device="cpu",
+        device=run.policy.model.device.type,
         prompt_tokens=len(run.policy.tokenizer.question_prompt(question)),
         request_tokens=0,  # nothing constructs
         held_out=len(run.held_out),

@@ -160,3 +160,18 @@ def score(
         for i, values in zip(indices, logp.tolist(), strict=True):
             scored[i] = values[: len(rows[i].token_ids)]
     return scored
+
+
+def supervised_gradients(model: Any, rows: Sequence[HasTokens], micro_tokens: int) -> float:
+    """Add the gradients of the mean negative log-prob of an answer token; returns that mean, in
+    nats."""
+    tokens = sum(len(row.token_ids) for row in rows)
+    loss_sum = 0.0
+    for indices in micro_batches(rows, micro_tokens):
+        packed = pack([rows[i] for i in indices], model.device)
+        with autocast(model.device):
+            logp, _ = packed_logprobs(model, packed)  # (B, T)
+        loss = -(logp * packed.mask).sum() / tokens
+        loss.backward()
+        loss_sum += loss.item()
+    return loss_sum

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from support.reflection import is_reflective
+from support.worked_lines import first_difference
 
 
 def mean(values: Iterable[float]) -> float | None:
@@ -68,6 +69,25 @@ def construction_metrics(constructions: Sequence[Any]) -> dict[str, Any]:
         "diagnosis_share": mean(c.diagnosis_tokens > 0 for c in made),
         "copied_share": mean(c.copied_share for c in made),
     }
+
+
+def fidelity(constructions: Sequence[Any]) -> dict[str, float | None]:
+    """Shares of the constructions to built-in problems that hold the wrong answer word for word up
+    to its first wrong line and then turn, and whose diagnosis quotes that line.
+    """
+    verbatim = []
+    quoted = []
+    for made in constructions:
+        if made.refused:
+            continue
+        wrong = made.wrong.split("\n")
+        at, _ = first_difference(wrong, (made.problem.solution or "").split("\n"))
+        kept = wrong[: at + 1]
+        lines = made.y_ref.split("\n")
+        turn = lines[at + 1] if len(lines) > at + 1 else ""
+        verbatim.append(lines[: at + 1] == kept and is_reflective(turn))
+        quoted.append(any(is_reflective(line) and wrong[at] in line for line in lines))
+    return {"verbatim_share": mean(verbatim), "quoted_share": mean(quoted)}
 
 
 def construction_record(construction: Any, step: int) -> dict[str, Any]:

@@ -1,10 +1,11 @@
 """Optimizers, and the one way in which gradients become an update.
 
-Called by train.py (adamw, clipped_update) and coldstart.py (Muon too).
+Called by train.py (adamw) and coldstart.py (coldstart_optimizers); both use clipped_update.
 """
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,17 @@ def clipped_update(
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return norm if finite else None
+
+
+def coldstart_optimizers(model: Any, lr: float, anew: bool) -> list[torch.optim.Optimizer]:
+    """AdamW; for a model of random weights (anew), Muon for the matrices of its blocks."""
+    parameters = list(model.parameters())
+    if not anew:
+        return [adamw(parameters, lr)]
+    matrices = [p for p in model.model.layers.parameters() if p.dim() == 2]
+    in_blocks = set(matrices)
+    others = [p for p in parameters if p not in in_blocks]
+    return [Muon(matrices, lr), adamw(others, lr)]
 
 
 class Muon(torch.optim.Optimizer):

@@ -10,16 +10,10 @@ import pytest
 from small_runs import make_run
 
 from augment import Construction, parse_reply, synthesis_prompt
-from coldstart import (
-    SKILLS,
-    builtin_examples,
-    construction_report,
-    example_text,
-    fidelity,
-    own_mistakes,
-)
+from coldstart import SKILLS, builtin_examples, construction_report, example_text, own_mistakes
 from rollout import Policy, Trajectory
 from support.baselines import hinted_question
+from support.metrics import fidelity
 from support.reflection import is_reflective
 from support.settings import Settings
 from tasks import Problem, builtin

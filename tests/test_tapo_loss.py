@@ -343,3 +343,12 @@ def test_lambda_scales_the_constructed_loss_and_nothing_else():
         )
         loss, _ = tapo_loss(logp, logp, advantages, ones, ones, scales)
         assert loss.item() == pytest.approx(-1.0 - 2.0 * lambda_)
+
+
+def test_an_outsider_to_peers_without_variance_gets_a_difference_and_no_blow_up():
+    """A right construction beside sampled answers that are all wrong: 1 / eps would be 10,000."""
+    rewards = torch.tensor([0.0, 0.0, 0.0, 1.0, 0.0])
+    constructed = torch.tensor([False, False, False, True, True])
+    questions = torch.zeros(5, dtype=torch.long)
+    got = decoupled_advantages(rewards, questions, constructed, dae="sampled")
+    assert got.tolist() == [0, 0, 0, 1, 0]

@@ -1,0 +1,118 @@
+"""What a CUDA device makes of a model of Qwen2.5-0.5B's shape: agreement, speed, memory beside its
+plan.
+
+    python bench/gpu.py [--compile]
+
+Random weights, a tokenizer of 508 tokens, bfloat16 compute. Agreement: log-probs under bfloat16
+beside float32, and the sampler's beside the trainer's. Then GRPO steps of 16 questions x 8 answers
+x 256 tokens: seconds by phase, and the peak of allocated memory beside what train.py plans, in GB.
+--compile adds steps with --compile, whose first takes minutes.
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import common
+import torch
+from scaling import planned
+
+from model import Transformer
+from rollout import Trajectory, sample
+from support.logprobs import autocast, packed_logprobs
+from support.packing import pack
+
+QWEN05: dict[str, Any] = dict(
+    num_hidden_layers=24,
+    hidden_size=896,
+    intermediate_size=4864,
+    num_attention_heads=14,
+    num_key_value_heads=2,
+    head_dim=64,
+    vocab_size=151936,
+    max_position_embeddings=4096,
+    model_type="qwen2",
+    rope_theta=1e6,
+)
+STEP: dict[str, Any] = dict(questions=16, k=8, max_new_tokens=256, max_rows=128, device="cuda")
+CHANGES: list[dict[str, Any]] = [
+    {"micro_tokens": 4096},
+    {"micro_tokens": 16384},
+    {"micro_tokens": 4096, "checkpointing": True},
+]
+
+
+@torch.no_grad()
+def agreement(folder: Path) -> None:
+    """Differences in nats, and the sampler's tokens a second."""
+    model = Transformer.from_pretrained(folder).cuda()
+    ids = torch.randint(0, 500, (4, 200), device="cuda")
+    exact = model(ids).log_softmax(dim=-1)  # (B, T, V)
+    with autocast(model.device):
+        rounded = model(ids).float().log_softmax(dim=-1)  # (B, T, V)
+    off = (exact - rounded).abs()
+    print(
+        f"bfloat16 beside float32: mean {off.mean():.4f}, largest {off.max():.3f} nats", flush=True
+    )
+    for _ in range(2):  # the first run warms up
+        start = time.perf_counter()
+        groups = sample(model, [[5] * 100] * 32, 8, stop_ids=[], max_new_tokens=256)
+        torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+    print(f"sampler, 256 rows x 256 tokens: {256 * 256 / seconds:.0f} tokens/s", flush=True)
+    answers = [answer for group in groups for answer in group][:16]
+    packed = pack([Trajectory(a.prompt_ids, a.token_ids) for a in answers], model.device)
+    with autocast(model.device):
+        logp, _ = packed_logprobs(model, packed)  # (B, T)
+    sampled = torch.tensor([answer.logprobs for answer in answers], device="cuda")  # (B, T)
+    off = (logp - sampled).abs()
+    print(
+        f"sampler beside trainer: mean {off.mean():.4f}, largest {off.max():.3f} nats", flush=True
+    )
+
+
+def measure(folder: Path, out: str, change: dict[str, Any], steps: int) -> dict[str, Any]:
+    """The last step's seconds, the plan and the peak."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    run, step = common.make_step(folder, out, **{**STEP, **change})
+    for _ in range(steps):
+        start = time.perf_counter()
+        metrics = step()
+        torch.cuda.synchronize()
+        seconds = time.perf_counter() - start
+    return {
+        "setting": ", ".join(f"{name} = {value}" for name, value in change.items()),
+        "seconds": seconds,
+        "sample": metrics["seconds"]["sample"],
+        "update": metrics["seconds"]["update"],
+        "plan GB": planned(run) / 1e9,
+        "peak GB": torch.cuda.max_memory_allocated() / 1e9,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--compile", action="store_true", help="measure steps with --compile too")
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        parser.error("expected a CUDA device, found none")
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}", flush=True)
+    rows = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        common.make_folder(folder, QWEN05)
+        agreement(folder)
+        changes = (
+            [*CHANGES, {"micro_tokens": 4096, "compile": True}] if options.compile else CHANGES
+        )
+        for i, change in enumerate(changes):
+            rows.append(measure(folder, f"{temporary}/{i}", change, 2 + ("compile" in change)))
+            print(rows[-1], flush=True)
+    common.report("gpu", rows)
+
+
+if __name__ == "__main__":
+    main()
