@@ -111,7 +111,6 @@ class KVCache:
         self.lengths[: self.rows] += tokens if counts is None else counts
         return self.positions
 
-    @torch.compiler.disable  # its shapes change with every token
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Store the new keys and values, then let each new token see its row up to itself."""
         keys, values = self.kv[layer]  # (rows, G, S, D) each

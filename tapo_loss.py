@@ -26,9 +26,8 @@ answer.
 import torch
 from torch import Tensor
 
-# The parts of a trajectory, by which tokens are weighted and measured.
-SAMPLED = 0  # every token of a sampled trajectory
-PREFIX = 1  # constructed: the part of y- that was kept, up to and including its error
+# The parts of a constructed trajectory, by which tokens are weighted and measured.
+PREFIX = 1  # the part of y- that was kept, up to and including its error
 # The first token after the prefix, where a diagnosis follows: the decision to reflect. Mostly
 # "Wait"; the line break before it, where y- had ended with its error.
 TURN = 2
@@ -84,9 +83,10 @@ def decoupled_advantages(
     if divide_by_std:
         squares = (rewards - mean[:, None]) ** 2  # (N, N) of each one's peers
         variance = (peers * squares).sum(dim=1) / (count - 1).clamp(min=1)
-        std = variance.sqrt()  # (N,)
         # Peers without variance give no scale. With dae="sampled" an outsider can differ from them.
-        advantages = advantages / torch.where(std > 0, std + eps, 1.0)
+        largest = torch.where(peers, rewards, -torch.inf).amax(dim=1)  # (N,)
+        smallest = torch.where(peers, rewards, torch.inf).amin(dim=1)  # (N,)
+        advantages = advantages / torch.where(largest > smallest, variance.sqrt() + eps, 1.0)
     # A mean of equal numbers can be off by a rounding, which the division by eps would blow up. So
     # equal rewards are looked for directly, and give exactly 0.
     differs = (peers & (rewards != rewards[:, None])).any(dim=1)

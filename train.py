@@ -40,7 +40,7 @@ from support.cli import run_main
 from support.files import read_lines
 from support.logprobs import autocast, packed_logprobs, score
 from support.optim import adamw, clipped_update
-from support.packing import Packed, micro_batches, pack
+from support.packing import micro_batches, pack
 from support.report import format_table
 from support.runs import Interrupts, Laps, RunFolder, step_of
 from support.settings import Settings, check_start, parse_settings, seed_of
@@ -168,10 +168,8 @@ class MicroBatch:
     """Trajectories of one origin that go through the model together."""
 
     trajectories: list[Trajectory]
-    packed: Packed
-    advantages: Tensor  # (B, 1) or (B, T)
+    advantages: Tensor  # (B, 1), or (B, T) and longer
     scales: Tensor  # (B,) of loss_scales
-    parts: Tensor | None  # (B, T) of constructed ones: tapo_loss.token_parts
     old_logp: Tensor | None = None  # (B, T) log-probs under pi_old, once they are known
 
 
@@ -199,8 +197,8 @@ def update_policy(
     moves = (advantages != 0).any(dim=1)  # (N,)
     needed = (scales > 0) & (constructed | moves | (settings.kl_coef > 0))
     whole = (batch, advantages, scales)
-    sampled_part = micro_batches_of(policy, *whole, needed & ~constructed, settings)
-    constructed_part = micro_batches_of(policy, *whole, needed & constructed, settings)
+    sampled_part = micro_batches_of(*whole, needed & ~constructed, settings)
+    constructed_part = micro_batches_of(*whole, needed & constructed, settings)
 
     measured: dict[str, Any] = {"trained_rows": int(needed.sum()), "loss": None, "grad_norm": None}
     means = metrics.Means()
@@ -218,46 +216,16 @@ def update_policy(
 
 
 def micro_batches_of(
-    policy: Policy,
-    batch: list[Trajectory],
-    advantages: Tensor,
-    scales: Tensor,
-    chosen: Tensor,
-    settings: Settings,
+    batch: list[Trajectory], advantages: Tensor, scales: Tensor, chosen: Tensor, settings: Settings
 ) -> list[MicroBatch]:
-    """The chosen trajectories (N,), all of one origin, in micro-batches of at most micro_tokens.
-
-    What goes through the model is one row of tokens without padding, each prompt in it once; its
-    attention lets an answer see its prompt and itself alone. What comes out, log-probs and
-    entropies, is padded to (B, T). Which position predicts a token, the shift by one, is said in
-    support/packing.py (pack, `predictors`) alone.
-    """
+    """The chosen trajectories (N,), all of one origin, in micro-batches of at most micro_tokens."""
     numbers = chosen.nonzero()[:, 0].tolist()
-    made = []
+    found = []
     for indices in micro_batches([batch[i] for i in numbers], settings.micro_tokens):
         members = [numbers[i] for i in indices]
         trajectories = [batch[i] for i in members]
-        packed = pack(trajectories, policy.model.device)
-        longest = packed.mask.shape[1]
-        made.append(
-            MicroBatch(
-                trajectories,
-                packed,
-                advantages[members, :longest].to(packed.mask.device),
-                scales[members].to(packed.mask.device),
-                parts_of(trajectories, longest, packed.mask.device),
-            )
-        )
-    return made
-
-
-def parts_of(trajectories: list[Trajectory], longest: int, device: torch.device) -> Tensor | None:
-    """tapo_loss.token_parts (B, longest) of constructed trajectories, None for sampled ones."""
-    if trajectories[0].origin == "sampled":
-        return None
-    prefix = torch.tensor([t.prefix for t in trajectories], device=device)  # (B,)
-    diagnosis = torch.tensor([t.diagnosis for t in trajectories], device=device)  # (B,)
-    return tapo_loss.token_parts(prefix, diagnosis, longest)
+        found.append(MicroBatch(trajectories, advantages[members], scales[members]))
+    return found
 
 
 def add_gradients(
@@ -269,13 +237,21 @@ def add_gradients(
 ) -> float:
     """Add the gradients of these micro-batches' losses to the weights'; returns the losses' sum.
 
-    Neither depends on how the batch was cut: the scales are those of the whole batch.
+    Neither depends on how the batch was cut: the scales are those of the whole batch. What goes
+    through the model is one row of tokens without padding, each prompt in it once; its attention
+    lets an answer see its prompt and itself alone. What comes out, log-probs and entropies, is
+    padded to (B, T). Which position predicts a token, the shift by one, is said in
+    support/packing.py (pack, `predictors`) alone.
     """
+    device = policy.model.device
     loss_sum = 0.0
     for micro in micro_batches:
-        mask = micro.packed.mask  # (B, T)
-        with autocast(mask.device):
-            logp, entropy = packed_logprobs(policy.model, micro.packed, settings.temperature)
+        packed = pack(micro.trajectories, device)
+        mask = packed.mask  # (B, T)
+        advantages = micro.advantages[:, : mask.shape[1]].to(device)  # (B, 1) or (B, T)
+        parts = parts_of(micro.trajectories, mask)  # (B, T), None for sampled ones
+        with autocast(device):
+            logp, entropy = packed_logprobs(policy.model, packed, settings.temperature)  # (B, T)
 
         if micro.old_logp is None:
             # The weights have not moved since the answers were sampled, so these are pi_old's
@@ -285,20 +261,20 @@ def add_gradients(
             # prompt and is trained under the bare question, where the same tokens have other
             # probabilities than the sampler saw.
             micro.old_logp = logp.detach()  # (B, T)
-            measure_tokens(micro, micro.old_logp, entropy, means)
+            measure_tokens(micro, parts, mask, entropy, means)
 
         start_logp = None
-        if settings.kl_coef and start is not None and micro.parts is None:
-            with torch.no_grad(), autocast(mask.device):
-                start_logp, _ = packed_logprobs(start, micro.packed, settings.temperature)
+        if settings.kl_coef and start is not None and parts is None:
+            with torch.no_grad(), autocast(device):
+                start_logp, _ = packed_logprobs(start, packed, settings.temperature)
 
         loss, clipped = tapo_loss.tapo_loss(
             logp,
             micro.old_logp,
-            micro.advantages,
+            advantages,
             mask,
-            weights_of(micro, logp, entropy, settings),
-            micro.scales,
+            weights_of(parts, logp, entropy, settings),
+            micro.scales.to(device),
             settings.clip_low,
             settings.clip_high,
             settings.kl_coef,
@@ -306,37 +282,47 @@ def add_gradients(
         )
         loss.backward()
         loss_sum += loss.item()
-        means.add("clip_low_share", clipped & (micro.advantages < 0), mask)
-        means.add("clip_high_share", clipped & (micro.advantages > 0), mask)
+        means.add("clip_low_share", clipped & (advantages < 0), mask)
+        means.add("clip_high_share", clipped & (advantages > 0), mask)
     return loss_sum
 
 
-def weights_of(micro: MicroBatch, logp: Tensor, entropy: Tensor, settings: Settings) -> Tensor:
+def parts_of(trajectories: list[Trajectory], mask: Tensor) -> Tensor | None:
+    """tapo_loss.token_parts of constructed trajectories, of mask's shape; None for sampled ones."""
+    if trajectories[0].origin == "sampled":
+        return None
+    prefix = torch.tensor([t.prefix for t in trajectories], device=mask.device)  # (B,)
+    diagnosis = torch.tensor([t.diagnosis for t in trajectories], device=mask.device)  # (B,)
+    return tapo_loss.token_parts(prefix, diagnosis, mask.shape[1])
+
+
+def weights_of(parts: Tensor | None, logp: Tensor, entropy: Tensor, settings: Settings) -> Tensor:
     """Token weights (B, T): 1 on sampled trajectories, OTS on constructed ones."""
     weights = torch.ones_like(logp)
-    if micro.parts is None:
+    if parts is None:
         return weights
     if settings.ots and settings.algo == "tapo":
-        weights = tapo_loss.token_weights(logp, entropy, micro.parts)
+        weights = tapo_loss.token_weights(logp, entropy, parts)
     if not settings.train_prefix:
-        weights = weights.masked_fill(micro.parts == tapo_loss.PREFIX, 0.0)
+        weights = weights.masked_fill(parts == tapo_loss.PREFIX, 0.0)
     return weights
 
 
-def measure_tokens(micro: MicroBatch, logp: Tensor, entropy: Tensor, means: metrics.Means) -> None:
-    """logp, entropy: (B, T) under pi_old.
-
-    Sampled answers: |trainer's - sampler's log-prob| in nats. Constructed: OTS weights by part.
-    """
-    mask = micro.packed.mask  # (B, T)
-    if micro.parts is None:
+def measure_tokens(
+    micro: MicroBatch, parts: Tensor | None, mask: Tensor, entropy: Tensor, means: metrics.Means
+) -> None:
+    """Sampled answers: |trainer's - sampler's log-prob| in nats. Constructed: OTS weights by
+    part."""
+    logp = micro.old_logp  # (B, T)
+    assert logp is not None
+    if parts is None:
         sampler_logp = baselines.padded([t.logprobs for t in micro.trajectories])  # (B, T)
         means.add("mismatch", (logp - sampler_logp.to(mask.device)).abs(), mask)
         return
     weights = tapo_loss.ots_weights(logp, entropy)  # (B, T)
     means.add("ots_weight", weights, mask)
-    for name, parts in tapo_loss.MEASURED_PARTS.items():
-        of_part = torch.isin(micro.parts, torch.tensor(parts, device=mask.device))  # (B, T)
+    for name, numbers in tapo_loss.MEASURED_PARTS.items():
+        of_part = torch.isin(parts, torch.tensor(numbers, device=mask.device))  # (B, T)
         means.add(f"ots_weight_{name}", weights, mask * of_part)
 
 
@@ -411,7 +397,8 @@ def train(run: Run, resumed: Path | None) -> None:
     optimizer = adamw(run.policy.model.parameters(), settings.lr)
     steps_made = 0
     if resumed is not None:
-        state = run.folder.restore(resumed, run.policy.model, optimizer)
+        needed = ["tokens_generated"]
+        state = run.folder.restore(resumed, run.policy.model, optimizer, needed)
         run.tokens_generated = state["tokens_generated"]
         steps_made = step_of(resumed)
     elif settings.stage == "rl":  # after a cold start, main has saved step 0 already
@@ -419,8 +406,9 @@ def train(run: Run, resumed: Path | None) -> None:
     before = first_measurement(run)
     start = starting_policy(run)
 
-    with Interrupts() as interrupts, tqdm(total=settings.steps, initial=steps_made) as bar:
+    with Interrupts() as interrupts, tqdm(total=settings.steps, unit="step") as bar:
         bar.set_description(settings.algo)
+        bar.update(steps_made)
         for step in range(steps_made, settings.steps):
             problems = problems_of_step(run.problems, settings, step)
             report = train_step(run.policy, start, problems, optimizer, settings, step)
@@ -433,9 +421,10 @@ def train(run: Run, resumed: Path | None) -> None:
             is_last = step + 1 == settings.steps
             if is_due(step + 1, settings.eval_every) and not is_last:
                 run.measure_held_out(step + 1)
-            if interrupts.came or is_last or is_due(step + 1, settings.save_every):
+            stops = interrupts.came
+            if stops or is_last or is_due(step + 1, settings.save_every):
                 checkpoint = run.save(step + 1, optimizer)
-            if interrupts.came:
+            if stops:
                 raise SystemExit(f"\nstopped; {checkpoint} is saved, go on with --resume")
     print_outcome(run, before)
 
@@ -476,7 +465,7 @@ def print_outcome(run: Run, before: dict[str, Any]) -> None:
     settings = run.settings
     print(f"\ncheckpoint: {run.folder.checkpoint(settings.steps)}\n")
     for record in reversed(read_lines(run.folder.path / "samples.jsonl")):
-        if record["right"] and record["diagnosis_tokens"] and record["prefix_tokens"]:
+        if record["right"] and record.get("diagnosis_tokens") and record.get("prefix_tokens"):
             print(f"A trajectory that the policy constructed in step {record['step']},", end=" ")
             print(f"from a wrong answer of its own:\n\n{metrics.format_parts(record['parts'])}\n")
             break

@@ -21,10 +21,12 @@ def checkpoint_blocks(model: Any) -> None:
 
 
 def compile_blocks(model: Any) -> None:
-    """torch.compile what a block does beside attention, for any number of rows and tokens.
+    """torch.compile the norms and the feed-forward parts, for any number of rows and tokens.
 
-    All blocks have one code, so that a few graphs serve them all. Attention's shapes change with
-    every token: KVCache.attend and Packed.attend stay as they are.
+    All blocks have one code, so that a few graphs serve them all. Attention is left as it is: its
+    shapes change with every token.
     """
     for block in model.model.layers:
-        block.compile(dynamic=True)
+        block.input_layernorm.compile(dynamic=True)
+        block.post_attention_layernorm.compile(dynamic=True)
+        block.mlp.compile(dynamic=True)

@@ -1,7 +1,7 @@
 """Hugging Face folders, in and out: the architecture's settings and the tensors of a checkpoint.
 
 A setting that model.py does not build is refused by name instead of being ignored.
-Called by model.py (folders in and out) and support/tokenizer.py (resolve_folder).
+Called by model.py, coldstart.py and, in support/, by tokenizer, weights, rope, prepacked and plan.
 """
 
 import json

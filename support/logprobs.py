@@ -2,7 +2,8 @@
 
 The logits are a batch's largest tensor by far: 16 bytes x V a token with their gradient, 20 GB at
 8k tokens and V = 152k (OpenRLHF #1047). Here they are made a chunk at a time, once in the forward
-pass and once more in the backward pass. Called by train.py, coldstart.py and support/baselines.py.
+pass and once more in the backward pass. Called by train.py, coldstart.py, rollout.py
+(autocast) and support/baselines.py.
 
 Letters in shapes: B answers, T tokens of the longest, M tokens of a packed row, N predicted tokens,
 n those of one chunk, C hidden width, V vocabulary.
@@ -63,7 +64,7 @@ class HeadLogprobs(torch.autograd.Function):
         grad_head = torch.zeros_like(head)
         for chunk in chunks(hidden, head):
             x = hidden[chunk].to(matrix.dtype)  # (n, C)
-            if chunk.stop >= len(hidden):
+            if chunk.stop >= len(hidden) and ctx.last_logp is not None:
                 all_logp = ctx.last_logp  # (n, V)
             else:
                 all_logp = (x @ matrix.T).float().sub_(normaliser[chunk, None])

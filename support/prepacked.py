@@ -3,9 +3,9 @@
 A decode step reads every weight for a handful of rows. torch's private operator
 mkldnn._linear_pointwise does that from a copy in oneDNN's own layout in 60 to 75% of F.linear's
 time with 1 to 16 rows of SmolLM2's shape; for the tiny model, whose weights stay in the CPU's
-cache, it is 3 to 6% slower (bench/README.md). Called by rollout.sample, once; elsewhere than on a
-CPU, for small models and where torch lacks the operator it does nothing. Deleting it costs speed
-alone.
+cache, it is 3 to 6% slower (bench/README.md). Called by rollout.sample, once, and by
+support/plan.py (pays_off); elsewhere than on a CPU, for small or compiled models and where torch
+lacks the operator it does nothing. Deleting it costs speed alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,7 +36,9 @@ def prepacked_weights(model: Any) -> Iterator[None]:
     The copies are made on entry and end on exit, so they cannot go stale (TRL #3247). Where
     gradients are wanted, the weights themselves are used.
     """
-    if model.device.type != "cpu" or not pays_off(model.config) or not has_operator():
+    on_cpu = model.device.type == "cpu"
+    is_large = pays_off(model.config)
+    if not (on_cpu and is_large and has_operator()) or has_compiled_parts(model):
         yield
         return
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
@@ -54,6 +56,11 @@ def prepacked_weights(model: Any) -> Iterator[None]:
 
 def has_operator() -> bool:
     return hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def has_compiled_parts(model: Any) -> bool:
+    """Whether a part of it would be compiled again by every swap."""
+    return any(getattr(module, "_compiled_call_impl", None) for module in model.modules())
 
 
 def product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:

@@ -1,14 +1,15 @@
 """The folder of a run, and how the seconds of a step are counted.
 
     config.json          the settings
-    metrics.jsonl        one record for each step, update of the cold start and measurement
+    metrics.jsonl        one record for each step and measurement, and every 20th update of the
+                         cold start
     samples.jsonl        every construction
     checkpoints/step-N   a Hugging Face folder with the optimizer beside the weights;
                          step-0 is the policy that RL starts from
 
 A checkpoint appears when it is whole: it is written under another name and then renamed. Every
 random draw is seeded by (seed, purpose, step), so that no generator's state has to be saved.
-Called by train.py, coldstart.py and support/settings.py.
+Called by train.py and support/settings.py.
 """
 
 import json
@@ -16,6 +17,7 @@ import shutil
 import signal
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -112,14 +114,21 @@ class RunFolder:
         return folder
 
     def restore(
-        self, checkpoint: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+        self,
+        checkpoint: Path,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        needed: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Load the optimizer, drop what was logged after the checkpoint, return the saved state.
 
-        The weights are read by whoever makes the model. Raises InputError for a checkpoint that is
-        not whole, and then leaves the logs as they are.
+        needed: what the state must hold. The weights are read by whoever makes the model. Raises
+        InputError for a checkpoint that is not whole, and then leaves the logs as they are.
         """
         state = read_json(checkpoint / "trainer.json")
+        for key in needed:
+            if key not in state:
+                raise InputError(f"{checkpoint}: expected {key} in trainer.json, found none")
         parameters = dict(model.named_parameters())
         try:
             moments = load_file(checkpoint / "optimizer.safetensors")

@@ -50,7 +50,7 @@ class Settings:
     steps: int = setting(30, "RL steps")
     seed: int = setting(0, "seed of every random draw")
     device: str = setting("auto", "where to run", "auto cpu cuda")
-    compile: bool = setting(False, "torch.compile sampler and update (not measured on a GPU)")
+    compile: bool = setting(False, "torch.compile the norms and the feed-forward parts")
 
     questions: int = setting(32, "questions of a step", group="rollouts")
     k: int = setting(8, "answers to each question")

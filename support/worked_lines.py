@@ -2,8 +2,8 @@
 and its correction.
 
 An answer may take a line back itself: a line that starts with "Wait, " takes back the one before
-it. Called by augment.py (the diff of --synthesis brief) and coldstart.py (examples, and how
-faithful constructions are).
+it. Called by augment.py (the diff of --synthesis brief), coldstart.py (examples) and
+support/metrics.py (how faithful constructions are).
 """
 
 
@@ -32,8 +32,12 @@ def first_difference(wrong: list[str], right: list[str]) -> tuple[int, list[str]
     >>> first_difference(["1+1=2", "2+2=5", "#### 5"], ["1+1=2", "2+2=4", "#### 4"])
     (1, ['2+2=4', '#### 4'])
     """
-    kept = lines_not_taken_back(wrong) or [len(wrong) - 1]
-    path = [right[i] for i in lines_not_taken_back(right)] or right
+    kept = lines_not_taken_back(wrong)
+    if not kept:
+        kept = [len(wrong) - 1]
+    path = [right[i] for i in lines_not_taken_back(right)]
+    if not path:
+        path = right
     common = min(len(kept), len(path))
     step = 0
     while step < common - 1 and wrong[kept[step]] == path[step]:
@@ -50,7 +54,8 @@ def correct(solution: str, wrong: str) -> tuple[str, str]:
     ('2+2=5 should be 2+2=4.', '2+2=5\\nWait, 2+2=5 is wrong.\\n2+2=4\\n#### 4')
     """
     lines = wrong.split("\n")
-    at, right_lines = first_difference(lines, solution.split("\n"))
+    solution_lines = solution.split("\n")
+    at, right_lines = first_difference(lines, solution_lines)
     mistake = lines[at]
     analysis = f"{mistake} should be {right_lines[0]}."
     kept = lines[: at + 1]
@@ -63,4 +68,5 @@ def is_sound(solution: str | None, text: str) -> bool:
     luck."""
     lines = text.split("\n")
     kept = lines_not_taken_back(lines)
-    return "\n".join(lines[i] for i in kept) == solution
+    kept_lines = [lines[i] for i in kept]
+    return "\n".join(kept_lines) == solution

@@ -65,7 +65,7 @@ def gradient_of(module, policy: Policy, settings: Settings) -> torch.Tensor:
     advantages = torch.tensor([[1.0], [-1.0]])
     scales = torch.tensor([0.5, 0.25])
     chosen = torch.tensor([True, True])
-    micro = module.micro_batches_of(policy, batch, advantages, scales, chosen, settings)
+    micro = module.micro_batches_of(batch, advantages, scales, chosen, settings)
     policy.model.zero_grad()
     module.add_gradients(policy, None, micro, settings, Means())
     return torch.cat([p.grad.flatten() for p in policy.model.parameters()])
