@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from support.reflection import is_reflective
@@ -135,19 +136,15 @@ def gradient_metrics(model: nn.Module, from_sampled: list[Tensor]) -> dict[str, 
 
     from_sampled: the gradients when those of the constructed ones had not been added yet.
     """
-    squares_sampled = 0.0
-    squares_constructed = 0.0
-    product = 0.0
     totals = [p.grad for p in model.parameters() if p.grad is not None]
-    for total, sampled in zip(totals, from_sampled, strict=True):
-        constructed = total - sampled
-        squares_sampled += sampled.square().sum().item()
-        squares_constructed += constructed.square().sum().item()
-        product += (sampled * constructed).sum().item()
-    norm_sampled = squares_sampled**0.5
-    norm_constructed = squares_constructed**0.5
+    differences = [total - part for total, part in zip(totals, from_sampled, strict=True)]
+    sampled = torch.cat([g.flatten() for g in from_sampled])
+    constructed = torch.cat([g.flatten() for g in differences])
+    norm_sampled = sampled.norm().item()
+    norm_constructed = constructed.norm().item()
     cosine = None
     if norm_sampled > 0 and norm_constructed > 0:
+        product = torch.dot(sampled, constructed).item()
         cosine = product / (norm_sampled * norm_constructed)
     return {
         "grad_norm_sampled": norm_sampled,
