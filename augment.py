@@ -68,7 +68,8 @@ Reply with exactly:
 ...
 </reconstruction>""",
     # for the tiny model, which knows the task from its cold start: marked_difference
-    "brief": "{question}{wrong}{sibling}\n{how}",  # every marked line starts with a line break
+    # (every marked line brings its own line break)
+    "brief": "{question}{wrong}{sibling}\n{how}",
 }
 KEEP_PREFIX = """copy the wrong answer word for word from its beginning up to and including \
 that error; go on with "Wait," and say in plain words what is wrong; then reason correctly to the \
@@ -94,7 +95,7 @@ class Construction:
     sibling: str  # y+
     reply: str = ""
     reply_tokens: int = 0  # generated, whether of use or not
-    parsed: bool = False  # each tag once and in order, with a text inside
+    parsed: bool = False  # each tag once and in order, with a text inside and no other tag
     refused: str = ""  # why there is no trajectory; "" where there is one
     analysis: str = ""
     y_ref: str = ""
@@ -183,6 +184,7 @@ def marked_difference(wrong: str, sibling: str) -> tuple[str, str]:
     right:#### 4
     """
     lines = wrong.split("\n")
+    # the first line in which they differ, and the right lines from there on
     at, right_lines = first_difference(lines, sibling.split("\n"))
     of_wrong = labelled("both", lines[:at]) + labelled("wrong", lines[at:])
     return of_wrong, labelled("right", right_lines)
@@ -210,8 +212,8 @@ def construct(
         empty analysis
         empty reconstruction
         leaked tag                 a tag in another spelling inside the reconstruction
-        copy of the right answer   the reconstruction is y+ (not asked in full reconstruction)
-        too long                   it has more than max_new_tokens, which bound every answer
+        copy of the right answer   the reconstruction is y+ (fine with --reconstruction full)
+        too long                   more than max_new_tokens with its stop id, as no answer may be
 
     A changed prefix or a missing diagnosis is no such reason.
     """
@@ -302,9 +304,12 @@ def format_reply(analysis: str, reconstruction: str) -> str:
 def measure(made: Construction, tokenizer: Tokenizer) -> None:
     """Where y_ref leaves y-, whether a diagnosis follows there, how much of it is copied from y+.
 
-    With the line break written as |, a token a character, and y_ref = "2+2=5|Wait|2+2=4":
-    y- = "2+2=5|#### 5" gives the prefix "2+2=5|", the diagnosis "Wait", the correction "|2+2=4";
-    y- = "2+2=5" gives the prefix "2+2=5", and the diagnosis is "|Wait" with its line break.
+    For y_ref = "2+2=5|Wait|2+2=4", with a line break written as | and a token for each character:
+
+        y-                prefix      diagnosis   correction
+        "2+2=5|#### 5"    "2+2=5|"    "Wait"      "|2+2=4"
+        "2+2=5"           "2+2=5"     "|Wait"     "|2+2=4"
+
     The texts are tokenised again here to be counted; what is trained on stays as it is.
     """
     y_ref = made.token_ids[:-1]

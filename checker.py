@@ -140,7 +140,7 @@ def answer_in(statement: str) -> str:
 
 
 def is_equal(gold: str | None, answer: str | None) -> bool:
-    r"""Whether two answers have the same value; no answer equals nothing, not even itself.
+    r"""Whether two answers have the same value. A missing one (None or empty) equals nothing.
 
     >>> is_equal("0.5", r"\frac{1}{2}"), is_equal("2, 3", "3 and 2"), is_equal("x = 5", "5 cm")
     (True, True, True)
@@ -240,7 +240,7 @@ class Grade:
     """What a text is worth.
 
     right    what the checker says; selection, metrics and evaluation read it
-    reward   what the policy is paid; only advantages read it
+    reward   what the policy is paid; only advantages read it, and what is logged as "reward"
     """
 
     right: bool

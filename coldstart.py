@@ -13,7 +13,7 @@ Departures from the paper:
 - On built-in problems a program writes the examples, as said above. Until the policy makes mistakes
   of its own, y+ is the gold solution there; in RL it never is.
 - There the mistake of a reflective example is given and not learned [inferred]: trained on it, the
-  tiny policy errs on purpose. Elsewhere it is learned, as RL does it: few tokens of few examples.
+  tiny policy errs on purpose. On problems from a file the mistake is trained on too, as in RL.
 
 construction_report says how well the policy constructs when RL begins.
 """
@@ -177,7 +177,7 @@ def builtin_examples(
     seed = seed_of(settings.seed, "cold start")
     rng = random.Random(seed)
     total = settings.coldstart_updates * settings.coldstart_batch
-    refresh = settings.coldstart_refresh * settings.coldstart_batch  # in examples
+    refresh = settings.coldstart_refresh * settings.coldstart_batch  # examples, as i counts them
     mistakes: list[tuple[Problem, str, str]] = []
     for i, problem in enumerate(task.problems("train", seed, rungs_of(settings.data))):
         if i >= total / 2 and i % refresh == 0:

@@ -64,7 +64,8 @@ def pass_at_k(n: int, right: int, k: int) -> float:
 
 
 def majority_is_right(answers: list[Answer], gold: str | None) -> float:
-    """1 where the most frequent extracted answer is right; answers that are tied share the vote.
+    """1 where the most frequent extracted answer is right; among tied ones, the share that is
+    right.
 
     gold: None where a problem has a verifier instead, whose word on the answer is taken.
     """

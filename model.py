@@ -56,7 +56,8 @@ def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """Each query sees the keys that the mask allows; k, v: (B, G, S, D).
 
     The H/G query heads that share a key head become H/G times as many queries of one head, so that
-    no key has to be copied for them. mask: (B, 1, H/G * T, S) bool.
+    no key has to be copied for them. mask: (B, 1, H/G * T, S) bool, the T queries of one head after
+    those of another.
     """
     queries = q.reshape(len(q), k.shape[1], -1, q.shape[3])  # (B, G, H/G * T, D)
     return F.scaled_dot_product_attention(queries, k, v, attn_mask=mask).view_as(q)

@@ -244,7 +244,12 @@ def write_all(
     max_rows: int,
     write: Callable[[list[Draft], Tensor], None],
 ) -> None:
-    """Write all drafts to their ends, at most max_rows of them at a time."""
+    """Write all drafts to their ends, at most max_rows of them at a time.
+
+    In each turn either waiting drafts join, with their first token, while the others pause; or
+    every row gets one more token. Prompts that went through the model are kept until all their
+    drafts have a row.
+    """
     slots = max(len(prompts[draft.prompt]) + draft.room for draft in drafts)
     cache = KVCache(model.config, max_rows, slots, model.device)
     rows: list[Draft] = []  # rows[r] is written in row r of the cache

@@ -27,9 +27,9 @@ import torch
 from torch import Tensor
 
 # The parts of a constructed trajectory, by which tokens are weighted and measured.
-PREFIX = 1  # the part of y- that was kept, up to and including its error
-# The first token after the prefix, where a diagnosis follows: the decision to reflect. Mostly
-# "Wait"; the line break before it, where y- had ended with its error.
+PREFIX = 1  # what y_ref and y- have in common from the start; meant to end with the error
+# The first token after the prefix, where a diagnosis follows: the decision to reflect. Usually
+# "Wait"; a line break where y- has no text after its error (example in augment.measure).
 TURN = 2
 DIAGNOSIS = 3  # the rest of the diagnosis
 CORRECTION = 4  # what follows it
@@ -69,7 +69,7 @@ def decoupled_advantages(
     The mean of the sampled rewards is 1/4 and their standard deviation 1/2. Where all rewards of a
     group are equal, as those of the two constructed ones, every advantage is exactly 0: a group in
     which every answer is right teaches nothing. In one group with the constructed ones, the right
-    sampled answer would look half as good and the wrong ones worse ("gradient contamination"):
+    sampled answer would look less good and the wrong ones worse ("gradient contamination"):
 
     >>> mixed = decoupled_advantages(rewards, questions, constructed, dae="off")
     >>> [round(a, 2) for a in mixed.tolist()]
@@ -83,12 +83,13 @@ def decoupled_advantages(
     if divide_by_std:
         squares = (rewards - mean[:, None]) ** 2  # (N, N) of each one's peers
         variance = (peers * squares).sum(dim=1) / (count - 1).clamp(min=1)
-        # Peers without variance give no scale. With dae="sampled" an outsider can differ from them.
+        # Where all peers' rewards are equal there is nothing to divide by. This can matter only
+        # with dae="sampled", to a constructed trajectory that differs from them: it keeps r - mean.
         largest = torch.where(peers, rewards, -torch.inf).amax(dim=1)  # (N,)
         smallest = torch.where(peers, rewards, torch.inf).amin(dim=1)  # (N,)
         advantages = advantages / torch.where(largest > smallest, variance.sqrt() + eps, 1.0)
-    # A mean of equal numbers can be off by a rounding, which the division by eps would blow up. So
-    # equal rewards are looked for directly, and give exactly 0.
+    # A mean of equal numbers can be off by a rounding. So who differs from no peer is looked for
+    # directly, and gets exactly 0.
     differs = (peers & (rewards != rewards[:, None])).any(dim=1)
     return torch.where(differs, advantages, 0.0)
 

@@ -168,7 +168,7 @@ class MicroBatch:
     """Trajectories of one origin that go through the model together."""
 
     trajectories: list[Trajectory]
-    advantages: Tensor  # (B, 1), or (B, T) and longer
+    advantages: Tensor  # (B, 1); OPSD: (B, longest of the whole batch), cut to T where it is used
     scales: Tensor  # (B,) of loss_scales
     old_logp: Tensor | None = None  # (B, T) log-probs under pi_old, once they are known
 
@@ -205,7 +205,7 @@ def update_policy(
     split = settings.split_gradients and bool(sampled_part) and bool(constructed_part)
     for _ in range(settings.updates if measured["trained_rows"] else 0):
         loss = add_gradients(policy, start, sampled_part, settings, means)  # L_GRPO
-        from_sampled = metrics.gradients(policy.model) if split else []  # to measure them apart
+        from_sampled = metrics.gradients(policy.model) if split else []  # a copy, to measure
         loss += add_gradients(policy, start, constructed_part, settings, means)  # + lambda L_ref
         if split:
             measured |= metrics.gradient_metrics(policy.model, from_sampled)
@@ -392,7 +392,10 @@ class Run:
 
 
 def train(run: Run, resumed: Path | None) -> None:
-    """settings.steps steps of RL, measured before and after on held-out problems."""
+    """settings.steps steps of RL, measured before and after on held-out problems.
+
+    `step` counts from 0; what is written down counts from 1.
+    """
     settings = run.settings
     optimizer = adamw(run.policy.model.parameters(), settings.lr)
     steps_made = 0
