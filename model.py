@@ -59,8 +59,10 @@ def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     no key has to be copied for them. mask: (B, 1, H/G * T, S) bool, the T queries of one head after
     those of another.
     """
-    queries = q.reshape(len(q), k.shape[1], -1, q.shape[3])  # (B, G, H/G * T, D)
-    return F.scaled_dot_product_attention(queries, k, v, attn_mask=mask).view_as(q)
+    B, G, _, D = k.shape
+    queries = q.reshape(B, G, -1, D)  # (B, G, H/G * T, D)
+    y = F.scaled_dot_product_attention(queries, k, v, attn_mask=mask)
+    return y.view_as(q)
 
 
 class KVCache:
@@ -129,9 +131,10 @@ class KVCache:
     def append(self, other: "KVCache", source: Tensor) -> None:
         """Copy rows `source` (N,) of `other` behind the rows in use: one prompt, many answers."""
         end = self.rows + len(source)
+        rows = slice(self.rows, end)
         slots = slice(0, other.kv.shape[4])
-        self.kv[:, :, self.rows : end, :, slots] = other.kv[:, :, source]
-        self.lengths[self.rows : end] = other.lengths[source]
+        self.kv[:, :, rows, :, slots] = other.kv[:, :, source]
+        self.lengths[rows] = other.lengths[source]
         self.rows = end
 
     def replace(self, row: int, by: int) -> None:
@@ -155,7 +158,8 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = 1 + self.weight if self.adds_one else self.weight
-        return F.rms_norm(x.float(), x.shape[-1:], weight, self.eps).to(x.dtype)
+        y = F.rms_norm(x.float(), weight.shape, weight, self.eps)
+        return y.to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -177,12 +181,16 @@ class Attention(nn.Module):
         q = self.q_norm(self.heads(self.q_proj(x)))  # (B, H, T, D)
         k = self.k_norm(self.heads(self.k_proj(x)))  # (B, G, T, D)
         v = self.heads(self.v_proj(x))  # (B, G, T, D)
-        y = attend(layer, rotate(q, cos, sin), rotate(k, cos, sin), v)  # (B, H, T, D)
-        return self.o_proj(y.transpose(1, 2).flatten(2))  # (B, T, C)
+        q = rotate(q, cos, sin)
+        k = rotate(k, cos, sin)
+        y = attend(layer, q, k, v)  # (B, H, T, D)
+        y = y.transpose(1, 2).flatten(2)  # (B, T, H * D)
+        return self.o_proj(y)
 
     def heads(self, x: Tensor) -> Tensor:
         """(B, T, heads * D) -> (B, heads, T, D)"""
-        return x.unflatten(-1, (-1, self.width)).transpose(1, 2)
+        by_heads = x.unflatten(-1, (-1, self.width))  # (B, T, heads, D)
+        return by_heads.transpose(1, 2)
 
 
 class GatedMLP(nn.Module):
@@ -193,10 +201,13 @@ class GatedMLP(nn.Module):
         self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
-        self.activation = nn.GELU("tanh") if config.model_type == "gemma" else nn.SiLU()
+        self.activation: nn.Module = nn.SiLU()
+        if config.model_type == "gemma":
+            self.activation = nn.GELU("tanh")
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(self.activation(self.gate_proj(x)) * self.up_proj(x))
+        gate = self.activation(self.gate_proj(x))  # (B, T, inner width)
+        return self.down_proj(gate * self.up_proj(x))
 
 
 class Block(nn.Module):
@@ -208,8 +219,10 @@ class Block(nn.Module):
         self.post_attention_layernorm = RMSNorm(config.hidden_size, config)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, attend: Attend, layer: int) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, attend, layer)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        normed = self.input_layernorm(x)
+        x = x + self.self_attn(normed, cos, sin, attend, layer)
+        normed = self.post_attention_layernorm(x)
+        return x + self.mlp(normed)
 
 
 class Decoder(nn.Module):

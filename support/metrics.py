@@ -37,13 +37,18 @@ def rollout_metrics(groups: Sequence[Any], eligible: list[bool]) -> dict[str, An
     return {
         "reward": mean(grade.reward for grade in grades),
         "right_share": mean(grade.right for grade in grades),
-        "mixed_share": mean(0 < group.right < len(group.grades) for group in groups),
+        "mixed_share": mean(is_mixed(group) for group in groups),
         "eligible_share": mean(eligible),
         "truncated_share": mean(rollout.finish == "length" for rollout in rollouts),
         "reflective_share": mean(is_reflective(text) for text in texts),
         "length": tokens / len(rollouts),
         "entropy": -logprobs / tokens,
     }
+
+
+def is_mixed(group: Any) -> bool:
+    """Whether it holds right and wrong answers."""
+    return 0 < group.right < len(group.grades)
 
 
 def construction_metrics(constructions: Sequence[Any]) -> dict[str, Any]:
@@ -72,8 +77,10 @@ def construction_metrics(constructions: Sequence[Any]) -> dict[str, Any]:
 
 
 def fidelity(constructions: Sequence[Any]) -> dict[str, float | None]:
-    """Shares of the constructions to built-in problems that hold the wrong answer word for word up
-    to its first wrong line and then turn, and whose diagnosis quotes that line.
+    """How faithful the constructions to built-in problems are, whose first wrong line is known.
+
+    verbatim_share: of those kept, those that hold the wrong answer word for word up to and
+    including that line and then turn; quoted_share: those whose diagnosis quotes it.
     """
     verbatim = []
     quoted = []
@@ -81,19 +88,23 @@ def fidelity(constructions: Sequence[Any]) -> dict[str, float | None]:
         if made.refused:
             continue
         wrong = made.wrong.split("\n")
-        at, _ = first_difference(wrong, (made.problem.solution or "").split("\n"))
-        kept = wrong[: at + 1]
+        solution = (made.problem.solution or "").split("\n")
+        at, _ = first_difference(wrong, solution)
+        mistake = wrong[at]
         lines = made.y_ref.split("\n")
-        turn = lines[at + 1] if len(lines) > at + 1 else ""
-        verbatim.append(lines[: at + 1] == kept and is_reflective(turn))
-        quoted.append(any(is_reflective(line) and wrong[at] in line for line in lines))
+        is_kept = lines[: at + 1] == wrong[: at + 1]
+        after_it = lines[at + 1 : at + 2]  # a line, or none
+        reflections = [line for line in lines if is_reflective(line)]
+        verbatim.append(is_kept and after_it != [] and after_it[0] in reflections)
+        quoted.append(any(mistake in line for line in reflections))
     return {"verbatim_share": mean(verbatim), "quoted_share": mean(quoted)}
 
 
 def construction_record(construction: Any, step: int) -> dict[str, Any]:
     """A construction as a line of samples.jsonl."""
     problem = construction.problem
-    record = {name: value for name, value in vars(construction).items() if name != "problem"}
+    record = dict(vars(construction))
+    del record["problem"]
     grade = asdict(record.pop("grade"))
     named = {"step": step, "problem": problem.question, "gold": problem.answer}
     return named | record | grade
@@ -127,7 +138,11 @@ class Means:
 
 def gradients(model: nn.Module) -> list[Tensor]:
     """A copy of all gradients there are."""
-    return [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    copies = []
+    for p in model.parameters():
+        if p.grad is not None:
+            copies.append(p.grad.clone())
+    return copies
 
 
 def gradient_metrics(model: nn.Module, from_sampled: list[Tensor]) -> dict[str, float | None]:
@@ -136,7 +151,8 @@ def gradient_metrics(model: nn.Module, from_sampled: list[Tensor]) -> dict[str, 
 
     from_sampled: the gradients when those of the constructed ones had not been added yet.
     """
-    totals = [p.grad for p in model.parameters() if p.grad is not None]
+    parameters = model.parameters()
+    totals = [p.grad for p in parameters if p.grad is not None]
     differences = [total - part for total, part in zip(totals, from_sampled, strict=True)]
     sampled = torch.cat([g.flatten() for g in from_sampled])
     constructed = torch.cat([g.flatten() for g in differences])
@@ -162,7 +178,8 @@ def format_parts(parts: Sequence[str]) -> str:
     for name, text in zip(("wrong prefix", "diagnosis", "correction"), parts, strict=True):
         first_line, *other_lines = text.split("\n")
         lines.append(f"  {name:>12} | {first_line}")
-        lines += [f"  {'':>12} | {line}" for line in other_lines]
+        for line in other_lines:
+            lines.append(f"  {'':>12} | {line}")
     return "\n".join(lines)
 
 
@@ -173,7 +190,8 @@ def whole_samples(groups: Sequence[Any], constructions: Sequence[Any], step: int
     blocks += sampled_block(groups, right=False)
     for made in constructions:
         if made.grade.right and made.diagnosis_tokens:
-            heading = f"[constructed, reward {made.grade.reward:g}]"
+            reward = made.grade.reward
+            heading = f"[constructed, reward {reward:g}]"
             parts = format_parts(made.parts)
             blocks.append(f"{heading} {made.problem.question}\n{parts}")
             break
@@ -186,6 +204,7 @@ def sampled_block(groups: Sequence[Any], right: bool) -> list[str]:
         for text, grade in zip(group.texts, group.grades, strict=True):
             if grade.right == right:
                 problem = group.problem
-                heading = f"[sampled, reward {grade.reward:g}, gold {problem.answer}]"
+                reward = grade.reward
+                heading = f"[sampled, reward {reward:g}, gold {problem.answer}]"
                 return [f"{heading} {problem.question}\n{text}"]
     return []

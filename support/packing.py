@@ -40,7 +40,10 @@ class HasTokens(Protocol):
 def distinct_prompts(rows: Sequence[HasTokens]) -> tuple[list[list[int]], list[int]]:
     """(the different prompts, and for each row the index of its own among them)"""
     index: dict[tuple[int, ...], int] = {}
-    prompt_of_row = [index.setdefault(tuple(row.prompt_ids), len(index)) for row in rows]
+    prompt_of_row = []
+    for row in rows:
+        prompt = tuple(row.prompt_ids)
+        prompt_of_row.append(index.setdefault(prompt, len(index)))
     return [list(prompt) for prompt in index], prompt_of_row
 
 
@@ -161,7 +164,8 @@ class Packed:
 
         # The query heads that share a key head become queries of one head: a GPU's kernels take a
         # mask or such heads, but not both.
-        queries = gather(q, self.answers).unflatten(1, (-1, share))  # (B, G, H/G, T, D)
+        of_answers = gather(q, self.answers)  # (B, H, T, D)
+        queries = of_answers.unflatten(1, (-1, share))  # (B, G, H/G, T, D)
         in_answers = F.scaled_dot_product_attention(
             queries.flatten(2, 3),
             gather(k, self.context),
@@ -172,7 +176,8 @@ class Packed:
 
         padded = torch.cat((as_tokens(in_prompts), as_tokens(in_answers)))  # (PS + BT, H * D)
         row = F.embedding(self.unpadded, padded)  # (M, H * D)
-        by_heads = row.unflatten(-1, (q.shape[1], -1))  # (M, H, D)
+        heads = q.shape[1]
+        by_heads = row.unflatten(-1, (heads, -1))  # (M, H, D)
         return by_heads.transpose(0, 1)[None]
 
 
@@ -181,7 +186,8 @@ def gather(x: Tensor, places: Tensor) -> Tensor:
     heads = x.shape[1]
     table = x[0].transpose(0, 1).flatten(1)  # (M, heads * D)
     found = F.embedding(places, table)  # indexing does the same, with a slow backward pass on a CPU
-    return found.unflatten(-1, (heads, -1)).transpose(1, 2)
+    by_heads = found.unflatten(-1, (heads, -1))  # (rows, tokens, heads, D)
+    return by_heads.transpose(1, 2)
 
 
 def as_tokens(y: Tensor) -> Tensor:
@@ -215,8 +221,11 @@ def pack(rows: Sequence[HasTokens], device: torch.device) -> Packed:
 
     # an answer's first token is predicted by the last of its prompt, every other one by the token
     # before it
-    last_of_prompt = (starts + lengths - 1)[prompt_of_row]  # (B,)
-    predictors = torch.cat((last_of_prompt[:, None], answer_places[:, :-1]), dim=1)  # (B, T)
+    last = starts + lengths - 1  # (P + B,) of each text
+    last_of_prompt = last[prompt_of_row]  # (B,)
+    before_first = last_of_prompt[:, None]  # (B, 1)
+    before_others = answer_places[:, :-1]  # (B, T - 1)
+    predictors = torch.cat((before_first, before_others), dim=1)  # (B, T)
 
     T = answer_places.shape[1]
     own_prompt = in_prompt[prompt_of_row]  # (B, S)
@@ -226,18 +235,21 @@ def pack(rows: Sequence[HasTokens], device: torch.device) -> Packed:
 
     exists = torch.cat((in_prompt.flatten(), in_answer.flatten()))  # (PS + BT,)
 
+    visible = torch.cat((sees_prompt, sees_itself), dim=-1)  # (B, T, S + T)
+
     packed = {
         "ids": torch.tensor([token for text in texts for token in text])[None],
         "positions": positions[None],
         "prompts": prompt_places,
         "answers": answer_places,
         "context": torch.cat((prompt_places[prompt_of_row], answer_places), dim=1),
-        "visible": torch.cat((sees_prompt, sees_itself), dim=-1)[:, None],
+        "visible": visible[:, None],
         "unpadded": exists.nonzero()[:, 0],
         "predictors": predictors,
         "mask": in_answer.float(),
     }
-    return Packed(**{name: tensor.to(device) for name, tensor in packed.items()})
+    on_device = {name: tensor.to(device) for name, tensor in packed.items()}
+    return Packed(**on_device)
 
 
 def places_of(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -245,4 +257,5 @@ def places_of(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     which exist."""
     steps = torch.arange(int(lengths.max()))
     exists = steps < lengths[:, None]
-    return torch.where(exists, starts[:, None] + steps, 0), exists
+    places = starts[:, None] + steps
+    return torch.where(exists, places, 0), exists

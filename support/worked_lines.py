@@ -42,7 +42,8 @@ def first_difference(wrong: list[str], right: list[str]) -> tuple[int, list[str]
     step = 0
     while step < common - 1 and wrong[kept[step]] == path[step]:
         step += 1
-    return kept[step], path[step:]
+    at = kept[step]
+    return at, path[step:]
 
 
 def correct(solution: str, wrong: str) -> tuple[str, str]:
