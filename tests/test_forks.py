@@ -32,7 +32,7 @@ MODULES = {
 def forked(file: str) -> SimpleNamespace:
     """The module with the README's change to this file, in a namespace of its own."""
     section = README[README.index("## Where forks go") :]
-    (change,) = re.findall(rf"In `{re.escape(file)}`:\n\n```diff\n(.*?)```", section, re.DOTALL)
+    (change,) = re.findall(rf"`{re.escape(file)}`:\n\n```diff\n(.*?)```", section, re.DOTALL)
     source = (ROOT / file).read_text(encoding="utf-8")
     for place in change.split("\n\n"):
         lines = place.splitlines()
