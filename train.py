@@ -409,9 +409,8 @@ def train(run: Run, resumed: Path | None) -> None:
     before = first_measurement(run)
     start = starting_policy(run)
 
-    with Interrupts() as interrupts, tqdm(total=settings.steps, unit="step") as bar:
-        bar.set_description(settings.algo)
-        bar.update(steps_made)
+    bar = tqdm(total=settings.steps, initial=steps_made, desc=settings.algo, unit="step")
+    with Interrupts() as interrupts, bar:
         for step in range(steps_made, settings.steps):
             problems = problems_of_step(run.problems, settings, step)
             report = train_step(run.policy, start, problems, optimizer, settings, step)
