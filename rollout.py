@@ -146,7 +146,9 @@ def sampling_probs(logits: Tensor, temperature: float) -> Tensor:
     if temperature == 0:
         best = logits.argmax(dim=-1, keepdim=True)  # (R, 1)
         return torch.zeros_like(logits).scatter_(-1, best, 1.0)
-    return (logits / temperature).softmax(dim=-1)
+    if temperature != 1:  # at 1 no copy of the logits is made
+        logits = logits / temperature
+    return logits.softmax(dim=-1)
 
 
 def draw(probs: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
@@ -263,8 +265,11 @@ def write_all(
             chosen = next_prompts(waiting, prompts, free)
             prefilled, last_hidden = prefill(model, [prompts[i] for i in chosen])
             # A prompt's drafts stand next to each other, so those of the chosen ones come first.
-            ready = [draft for draft in waiting if draft.prompt in chosen]
-            waiting = waiting[len(ready) :]
+            taken = 0
+            while taken < len(waiting) and waiting[taken].prompt in chosen:
+                taken += 1
+            ready = waiting[:taken]
+            waiting = waiting[taken:]
         if ready and free:
             joining = ready[:free]
             ready = ready[free:]

@@ -38,7 +38,7 @@ from rollout import PREFILL_TOKENS, Group, Policy, Trajectory, answer_problems
 from support import baselines, blocks, metrics, plan
 from support.cli import run_main
 from support.files import read_lines
-from support.logprobs import autocast, packed_logprobs, score
+from support.logprobs import autocast, packed_logprobs, padded, score
 from support.optim import adamw, clipped_update
 from support.packing import micro_batches, pack
 from support.report import format_table
@@ -316,7 +316,7 @@ def measure_tokens(
     logp = micro.old_logp  # (B, T)
     assert logp is not None
     if parts is None:
-        sampler_logp = baselines.padded([t.logprobs for t in micro.trajectories])  # (B, T)
+        sampler_logp = padded([t.logprobs for t in micro.trajectories])  # (B, T)
         means.add("mismatch", (logp - sampler_logp.to(mask.device)).abs(), mask)
         return
     weights = tapo_loss.ots_weights(logp, entropy)  # (B, T)

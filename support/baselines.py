@@ -16,9 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from support.logprobs import score
+from support.logprobs import padded, score
 from support.settings import Settings, seed_of
 
 HINTED = {
@@ -91,11 +90,6 @@ def distillation_advantages(
     teacher = score(policy.model, teachers, *arguments)
     student = score(policy.model, students, *arguments)
     return padded(teacher) - padded(student)
-
-
-def padded(values: list[list[float]]) -> Tensor:
-    """Numbers of each answer's tokens as (N, T), 0 behind them."""
-    return pad_sequence([torch.tensor(numbers) for numbers in values], batch_first=True)
 
 
 # ---------------------------------------------------------------- for train.py

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from support.packing import HasTokens, Packed, micro_batches, pack
 
@@ -161,6 +162,11 @@ def score(
         for i, values in zip(indices, logp.tolist(), strict=True):
             scored[i] = values[: len(rows[i].token_ids)]
     return scored
+
+
+def padded(values: list[list[float]]) -> Tensor:
+    """Numbers of each answer's tokens as (N, T), 0 behind them."""
+    return pad_sequence([torch.tensor(numbers) for numbers in values], batch_first=True)
 
 
 def supervised_gradients(model: Any, rows: Sequence[HasTokens], micro_tokens: int) -> float:
