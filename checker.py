@@ -1,20 +1,27 @@
 r"""The answer checker: the final answer of a text, whether two answers are equal, and the reward.
 
 The reward of the paper is 1 if the final answer is right, and 0 if it is not. What counts as right
-is a matter of policy, and these are the policies:
+is a matter of policy. The first policy is that nothing is guessed: an answer is read whole, by the
+grammar in support/answers/, or it is not read. One that is not read equals only the same text, but
+for spaces, $ and the case of words. The others:
 
-Tolerance  None. A decimal is the exact fraction that it spells: 0.33 is not 1/3. Irrational numbers
-           and expressions with symbols are equal if they agree to 25 digits at three sample points.
-Percent    25% equals 25 (the sign is a unit) and 1/4 (its value), though 25 and 1/4 differ.
-Names      x = 5 equals 5, and 5 equals y = 5, though x = 5 and y = 5 differ.
-Units      Units, currency and words behind a number count for nothing: $5 and 5 dollars equal 5.
+Tolerance  None. A decimal is the exact fraction that it spells: 0.33 is not 1/3. What is no
+           fraction is compared by its digits, 50 and then at least 100, at points where each letter
+           is positive, negative, and negative alone.
+Units      18 eggs, 5 cm and $5 equal 18, 5 and 5, but 5 cm is not 5 m, and 18 cents are not $18.
+           Where two units stand in one list, none may be missing. "5 thousand" is 5000.
+Percent    25% equals 25 (the sign is a unit) and 1/4 (its value), though 25 and 1/4 differ; only
+           where it is the whole answer.
+Names      x = 5 equals 5, and 5 equals y = 5, though x = 5 and y = 5 differ. x + y = 5 is an
+           equation and not 5. x = 2 + 3 = 5 equals 5; x = 2 + 3 = 6 equals nothing.
 Lists      2, 3 equals 3, 2 and \{2, 3\}. A tuple is ordered: (2, 3) and (3, 2) differ.
-Refused    An answer of more than 600 characters, one that is nested too deeply, and one with too
-           many digits, like 9^9^9^9 (the limits stand in support/latex.py). An answer that is
-           refused, or that cannot be read, equals only its own spelling.
+Spaces     never join numbers: 12 345 is two of them. 12,345 and 12\,345 are one.
+Remarks    A bracket of words behind an answer is left out: 18 eggs (9 left). "5 (or 6)" is not read.
+Refused    An answer of more than 600 characters, one that is nested more than 40 deep, one with too
+           many digits, like 9^9^9^9, and a comparison that takes too much work.
 
 Nothing of a text is executed. Nothing runs against a clock either: a signal interrupts only the
-main thread, and a thread cannot be stopped. So work that could explode is refused beforehand.
+main thread, and a thread cannot be stopped. So work is counted, and ends at a bound.
 
     python checker.py GOLD ANSWER        shows how both are read, and whether they are equal
 """
@@ -26,12 +33,16 @@ from typing import Any
 
 import sympy
 
-from support.latex import MAX_LENGTH, PERCENT, REFUSALS, Node, read, samples
+from support.answers import numbers
+from support.answers.grammar import read
+from support.answers.numbers import Work
+from support.answers.tokens import Unread, spelling
+from support.answers.values import Node
+from support.answers.words import GREEK
 from tasks import Problem
 
-MAX_PARTS = 50  # of a set or list whose order is free; a longer one must agree in order
-PRECISION = 1e-25  # relative, of decimals that are computed to 30 digits
-INFINITIES = {sympy.oo, -sympy.oo}
+MAX_LENGTH = 600  # characters of an answer that is read
+CHOICES = "ABCDEFGHIJ"  # of a multiple-choice question; C is c, but the variable R is not r
 Parts = tuple[Any, ...]  # of a Node
 
 # ---------------------------------------------------------------- extraction
@@ -152,84 +163,138 @@ def is_equal(gold: str | None, answer: str | None) -> bool:
     if max(len(gold), len(answer)) > MAX_LENGTH:
         return gold == answer
     try:
-        gold_value = read(gold)
-        if gold_value == "":
+        first, second = sorted([gold, answer])  # so that the order makes no difference
+        if spelling(first) == spelling(second):
+            return bool(spelling(first))
+        return Comparison(Work()).same_answer(read(first), read(second))
+    except Unread:
+        return False
+
+
+@dataclass
+class Comparison:
+    """Whether two values that `read` returned are equal; its work is counted and has a bound."""
+
+    work: Work
+
+    def same_answer(self, a: Any, b: Any) -> bool:
+        r"""Of whole answers: 25% may also be 25 or 1/4, C may be c, and \{5\} may be 5."""
+        match a, b:
+            case (Node("{}", (sympy.Expr() as value,)), other) | (
+                other,
+                Node("{}", (sympy.Expr() as value,)),
+            ):
+                return self.same_answer(value, other)
+            case (Node("unit", (value, "%")), other) | (other, Node("unit", (value, "%"))):
+                if isinstance(value, sympy.Expr) and isinstance(other, sympy.Expr):
+                    hundredth = numbers.quotient(value, sympy.Integer(100))
+                    return self.same(value, other) or self.same(hundredth, other)
+            case sympy.Symbol(), sympy.Symbol():
+                is_choice = a.name.upper() in CHOICES
+                return a == b or (is_choice and a.name.upper() == b.name.upper())
+        return self.same(a, b)
+
+    def same(self, a: Any, b: Any) -> bool:
+        self.work.spend(10)
+        match a, b:
+            case (Node("chain", sides), other) | (other, Node("chain", sides)):
+                are_equal = all(self.same(side, sides[-1]) for side in sides)
+                return are_equal and self.same(sides[-1], other)
+            case sympy.Expr(), sympy.Expr():
+                return numbers.equal_numbers(a, b, self.work)
+            case Node("unit", (value, unit)), Node("unit", (other, other_unit)):
+                return unit == other_unit and self.same(value, other)
+            case (Node("unit", (value, unit)), other) | (other, Node("unit", (value, unit))):
+                return unit != "%" and self.same(value, other)
+            case Node("name" | "="), Node("name" | "="):
+                return self.same_statement(a, b)
+            case (Node("name", (value, _)), other) | (other, Node("name", (value, _))):
+                return self.same(value, other)
+            case Node("≠" | "<" | "≤"), Node():
+                return a.kind == b.kind and self.same_relation(a.parts[0], b.parts[0], a.kind)
+            case Node("{}"), Node("{}" | "()") if are_named(a.parts) and not any_named(b.parts):
+                return self.same_in_order(a.parts, b.parts)
+            case Node("{}" | "()"), Node("{}") if are_named(b.parts) and not any_named(a.parts):
+                return self.same_in_order(a.parts, b.parts)
+            case Node("{}" | "∪"), Node() if a.kind == b.kind:
+                return self.same_in_any_order(a.parts, b.parts)
+            case Node("text" | "base"), Node():
+                return a == b
+            case tuple(), tuple():  # the rows of matrices
+                return self.same_in_order(a, b)
+            case Node(), Node():  # tuples, intervals, ratios, matrices
+                return a.kind == b.kind and self.same_in_order(a.parts, b.parts)
+        return False
+
+    def same_statement(self, a: Node, b: Node) -> bool:
+        """x = 5 and 5 = x; y = 2x + 3 and 2x - y + 3 = 0, of which one is a multiple."""
+        if a.kind == b.kind == "name" and a.parts[1] == b.parts[1]:
+            return self.same(a.parts[0], b.parts[0])
+        difference = as_difference(a)
+        other = as_difference(b)
+        if difference is None or other is None:
             return False
-        answer_value = read(answer)
-        return bool(gold_value == answer_value or same(gold_value, answer_value))
-    except (
-        REFUSALS
-    ):  # such as a division by zero; what cannot be read equals its own spelling above
-        return False
+        return self.same_relation(difference, other, "=")
+
+    def same_relation(self, a: sympy.Expr, b: sympy.Expr, sign: str) -> bool:
+        """x < 2 is 2x < 4, but not -x < -2."""
+        ratio = numbers.proportion(a, b, self.work)
+        return bool(ratio > 0 if sign in "<≤" else ratio != 0)
+
+    def same_in_order(self, parts: Parts, others: Parts) -> bool:
+        return len(parts) == len(others) and all(map(self.same, parts, others))
+
+    def same_in_any_order(self, parts: Parts, others: Parts) -> bool:
+        """1, 1, 2 and 2, 1, 1: each part is paired with one of the other list."""
+        if len(parts) != len(others) or not may_be_paired(parts, others):
+            return False
+        rest = list(others)
+        for part in parts:
+            places = (i for i, other in enumerate(rest) if self.same(part, other))
+            place = next(places, None)
+            if place is None:
+                return False
+            rest.pop(place)
+        return True
 
 
-def same(a: Any, b: Any) -> bool:
-    """Whether two values that `read` returned are equal."""
-    match a, b:
-        case Node("name", (value, name)), Node("name", (other, other_name)):  # x = 5, x = 5.0
-            return name == other_name and same(value, other)
-        case (Node("name", (value, _)), other) | (other, Node("name", (value, _))):  # x = 5, 5
-            return same(value, other)
-        case Node("=" | "≠" | "<" | "≤"), Node(_, (_,)):
-            return same_relation(a, b)
-        case Node("{}" | "∪"), Node() if len(a.parts) == len(b.parts) <= MAX_PARTS:
-            return a.kind == b.kind and same_in_any_order(a.parts, b.parts)
-        case Node(), Node():  # tuples, intervals, ratios, matrices
-            return a.kind == b.kind and same_in_order(a.parts, b.parts)
-        case (sympy.Symbol(), sympy.Symbol()) | (str(), str()):  # the choices C and c
-            return str(a).casefold() == str(b).casefold()
-        case sympy.Expr(), sympy.Expr():
-            return same_number(a, b)
-    return False
+def may_be_paired(parts: Parts, others: Parts) -> bool:
+    """Not 5 dollars and 25 cents with 25 and 5: of two units none may be left out."""
+    units = sorted(attribute(part, "unit") for part in parts)
+    other_units = sorted(attribute(part, "unit") for part in others)
+    are_mixed = len({*units, *other_units} - {""}) > 1
+    return not are_mixed or units == other_units
 
 
-def same_relation(a: Node, b: Node) -> bool:
-    """2x + 3y = 6 and 4x + 6y = 12: left minus right side of one is a multiple of the other's."""
-    (difference,) = a.parts
-    (other,) = b.parts
-    scale = samples(difference)[0] / samples(other)[0]
-    if a.kind != b.kind:
-        return False
-    keeps_direction = a.kind in "=≠" or scale > 0  # x < 2 is not -x < -2
-    return keeps_direction and same(difference, scale * other)
+def are_named(parts: Parts) -> bool:
+    """x = 1, y = 2: the names differ, so that their order tells which is which."""
+    names = {attribute(part, "name") for part in parts}
+    return len(names) == len(parts) > 1 and "" not in names
 
 
-def same_in_order(parts: Parts, others: Parts) -> bool:
-    return len(parts) == len(others) and all(map(same, parts, others))
+def any_named(parts: Parts) -> bool:
+    return any(attribute(part, "name") for part in parts)
 
 
-def same_in_any_order(parts: Parts, others: Parts) -> bool:
-    """1, 1, 2 and 2, 1, 1: each part stands as often in one list as in the other."""
-    return all(how_often(p, parts) == how_often(p, others) for p in parts + others)
+def attribute(value: Any, kind: str) -> str:
+    """The name or the unit of a value; empty if it has none."""
+    return value.parts[1] if isinstance(value, Node) and value.kind == kind else ""
 
 
-def how_often(value: Any, parts: Parts) -> int:
-    return sum(same(value, part) for part in parts)
+def is_letter(name: str) -> bool:
+    """x, x_1 and \\theta; but not AB or f(x)."""
+    letter = name.partition("_")[0]
+    return len(letter) == 1 or letter in GREEK
 
 
-def same_number(a: sympy.Expr, b: sympy.Expr) -> bool:
-    """Fractions and infinities exactly, everything else by its decimals."""
-    are_fractions = a.is_Rational and b.is_Rational
-    if are_fractions or {a, b} & INFINITIES:
-        return a == b
-    if (PERCENT in a.free_symbols) != (PERCENT in b.free_symbols):
-        return same_for_a_percent_sign(a, b)
-    return same_decimals(a, b)
-
-
-def same_for_a_percent_sign(a: sympy.Expr, b: sympy.Expr) -> bool:
-    """25% and 25, or 25% and 1/4."""
-    values_of_percent = (sympy.Integer(1), sympy.Rational(1, 100))
-    return any(same(a.subs(PERCENT, v), b.subs(PERCENT, v)) for v in values_of_percent)
-
-
-def same_decimals(a: sympy.Expr, b: sympy.Expr) -> bool:
-    r"""\sqrt{50} and 5\sqrt2, (x+1)^2 and x^2+2x+1: they agree at each sample point."""
-    return all(map(agree, samples(a), samples(b)))
-
-
-def agree(u: sympy.Expr, v: sympy.Expr) -> bool:
-    return abs(u - v) <= PRECISION * max(abs(u), abs(v))
+def as_difference(statement: Node) -> sympy.Expr | None:
+    """Left minus right side of an equation; of a name only if it is a single letter."""
+    if statement.kind == "=":
+        return statement.parts[0]
+    value, name = statement.parts
+    if not isinstance(value, sympy.Expr) or not is_letter(name):
+        return None
+    return numbers.total([sympy.Symbol(name), numbers.negative(value)])
 
 
 # ---------------------------------------------------------------- the grade of a text
@@ -277,11 +342,18 @@ def main(arguments: list[str]) -> int:
     gold, solution = arguments
     answer = extract_answer(solution) or solution
     for text in (gold, answer):
-        value = str(read(text[:MAX_LENGTH]))
-        print(f"{text[:80]!r} is read as {value[:200]}")
+        print(f"{text[:80]!r} is read as {described(text)}")
     equal = is_equal(gold, answer)
     print("equal" if equal else "different")
     return 0 if equal else 1
+
+
+def described(text: str) -> str:
+    """The value of an answer in words of this program, or why it has none."""
+    try:
+        return str(read(text[:MAX_LENGTH]))[:200]
+    except Unread as reason:
+        return f"text ({reason})"
 
 
 if __name__ == "__main__":

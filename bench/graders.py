@@ -26,7 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from checker import is_equal
-from support import latex
+from support.answers import grammar
 
 ROOT = Path(__file__).resolve().parents[1]
 Grader = Callable[[str, str], bool]
@@ -69,8 +69,7 @@ def measure(grader: Grader, cases: list[dict[str, Any]]) -> tuple[list[bool], li
     """Verdicts and seconds, one of each a case; a grader that raises says "different"."""
     verdicts, seconds = [], []
     for case in cases:
-        latex.read.cache_clear()
-        latex.samples.cache_clear()
+        grammar.read.cache_clear()
         start = time.perf_counter()
         try:
             verdicts.append(grader(case["gold"], case["pred"]))

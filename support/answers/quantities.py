@@ -1,0 +1,314 @@
+r"""What stands around a value: its name, its unit, a remark, and words that say nothing.
+
+    x = 5    \angle ABC = 30^\circ    f(2) = 5        names
+    \$5    5 cm^2    60 miles per hour    18 eggs     units
+    18 eggs (9 left)                                  a remark
+    about 5    72 clips in total                      words that are left out
+
+Each function takes parts (groups.py) and gives what it found or Unread. Called by grammar.py.
+"""
+
+from typing import Any
+
+import sympy
+
+from support.answers import values, words
+from support.answers.groups import Cursor, Group, Part, cut
+from support.answers.tokens import Unread
+from support.answers.values import Node
+
+# ---------------------------------------------------------------- names
+
+
+def name_of(parts: list[Part]) -> str:
+    r"""The name that a left side is, or an empty string.
+
+    Names are x, a_3, AB, f(2), P(X=3), \sin A, \angle ABC, |AB|, A:B, NO/BO, (p, q) and words.
+    x^2, 2x and a+b are none.
+    """
+    if len(parts) == 1 and isinstance(parts[0], Group):
+        return name_of_group(parts[0])
+    if len(parts) == 3 and parts[0].text == "\\frac":
+        return joined_names([inside(parts[1]), inside(parts[2])], "/")
+    for sign in (":", "/"):
+        pieces, signs = cut(parts, sign)
+        if len(signs) == 1:
+            return joined_names(pieces, sign)
+    if parts and parts[0].kind == "function":
+        return name_of_application(parts)
+    if is_application(parts):
+        return parts[0].text + full_text(parts[1])
+    return plain_name(parts)
+
+
+def name_of_group(group: Group) -> str:
+    r"""(x, y), |AB| and [ABC], an area."""
+    if group.text in ("(", "\\mid"):
+        pieces, _ = cut(list(group.parts), ",")
+        return joined_names(pieces, ",")
+    return plain_name(list(group.parts)) if group.text == "[" else ""
+
+
+def joined_names(pieces: list[list[Part]], sign: str) -> str:
+    names = [name_of(piece) for piece in pieces]
+    return sign.join(names) if all(names) else ""
+
+
+def name_of_application(parts: list[Part]) -> str:
+    r"""\sin A, \sin^2 A, \log_2 x: a function and what it is taken of."""
+    rest = parts[1:]
+    while len(rest) > 2 and rest[0].text in ("^", "_"):
+        rest = rest[2:]
+    argument = inside(rest[0]) if len(rest) == 1 else rest
+    is_named = bool(plain_name(argument))
+    return "".join(full_text(part) for part in parts) if is_named else ""
+
+
+def is_application(parts: list[Part]) -> bool:
+    """f(2), P(X=3) and V(r); but not x(y)."""
+    if len(parts) != 2 or parts[0].kind != "letter" or parts[1].text != "(":
+        return False
+    return parts[0].text.isupper() or parts[0].text in "fghpqrn"
+
+
+def plain_name(parts: list[Part]) -> str:
+    r"""Letters with their subscripts and marks, or words: AB, x_1, \angle ABC, side length."""
+    names: list[str] = []
+    rest = list(parts)
+    while rest:
+        part = rest.pop(0)
+        if part.text in words.NAME_MARKS:
+            continue
+        if part.text == "_" and names and rest:
+            names.append("_" + full_text(rest.pop(0)))
+        elif part.kind in ("letter", "word"):
+            names.append(part.text)
+        elif part.text == "{" and plain_name(inside(part)):
+            names.append(plain_name(inside(part)))
+        else:
+            return ""
+    return "".join(names)
+
+
+def inside(part: Part) -> list[Part]:
+    return list(part.parts) if isinstance(part, Group) else [part]
+
+
+def full_text(part: Part) -> str:
+    if isinstance(part, Group):
+        return "(" + "".join(full_text(inner) for inner in part.parts) + ")"
+    return part.text
+
+
+def has_letters(parts: list[Part]) -> bool:
+    """Whether the parts hold a variable."""
+    for part in parts:
+        if isinstance(part, Group):
+            if has_letters(list(part.parts)):
+                return True
+        elif part.kind == "letter" and part.text not in ("e", "i"):
+            return True
+    return False
+
+
+# ---------------------------------------------------------------- words and remarks
+
+
+def without_leading(parts: list[Part]) -> list[Part]:
+    """Without "about", "the answer is"; a single letter "a" counts only in front of a word."""
+    rest = list(parts)
+    while len(rest) > 1 and rest[0].text.lower() in words.LEADING:
+        if rest[0].kind == "letter" and rest[1].kind != "word":
+            break
+        rest.pop(0)
+        while len(rest) > 1 and rest[0].text == ":":
+            rest.pop(0)
+    return rest
+
+
+def without_trailing(parts: list[Part]) -> list[Part]:
+    """Without "in total" and the like."""
+    for phrase in words.TRAILING:
+        ending = [part.text.lower() for part in parts[-len(phrase) :]]
+        if ending == phrase and len(parts) > len(phrase):
+            return parts[: -len(phrase)]
+    return parts
+
+
+def without_remark(parts: list[Part]) -> list[Part]:
+    r"""Without a bracket of words at the end: 18 eggs (9 left), \frac56 (\approx 0.83)."""
+    if len(parts) < 2 or parts[-1].text != "(":
+        return parts
+    inner = inside(parts[-1])
+    texts = [part.text.lower() for part in inner]
+    if set(texts) & words.NO_REMARK:
+        raise Unread("a bracket that may change the value")
+    has_words = any(part.kind == "word" for part in inner)
+    is_approximation = bool(texts) and texts[0] in ("≈", "=")
+    is_behind_a_unit = parts[-2].kind == "word"
+    return parts[:-1] if has_words or is_approximation or is_behind_a_unit else parts
+
+
+def text_value(parts: list[Part]) -> Any:
+    """An answer in words."""
+    text = " ".join(part.text.lower() for part in parts)
+    if text in words.PHRASES:
+        return values.EMPTY
+    return number_in_words(text) or Node("text", (text,))
+
+
+def number_in_words(text: str) -> Any:
+    number = words.NUMBER_WORDS.get(text)
+    return None if number is None else sympy.Integer(number)
+
+
+# ---------------------------------------------------------------- units
+
+
+def currency_in_front(parts: list[Part]) -> tuple[str, list[Part]]:
+    r"""The currency of \$5, -\$5 and "USD 20", and the other parts."""
+    sign = parts[:1] if parts[0].text in ("-", "+") else []
+    rest = parts[len(sign) :]
+    unit = unit_word(rest[0]) if rest else ""
+    if unit in words.CURRENCIES and len(rest) > 1:
+        return unit, sign + rest[1:]
+    return "", parts
+
+
+def is_one_number(parts: list[Part]) -> bool:
+    r"""-12.5, 3/4 and \frac{1}{2}: no sum and no letters."""
+    unsigned = parts[1:] if parts and parts[0].text in ("-", "+") else parts
+    for part in unsigned:
+        is_inner = isinstance(part, Group) and part.text == "{" and is_one_number(inside(part))
+        if not (is_inner or part.kind in ("number", "repeat") or part.text in ("/", "\\frac")):
+            return False
+    return True
+
+
+def magnified(value: Any, cursor: Cursor) -> Any:
+    """The value times the magnitudes behind it: 5 hundred thousand."""
+    while cursor.peek().kind == "word" and cursor.peek().text.lower() in words.MAGNITUDES:
+        magnitude = words.MAGNITUDES[cursor.take().text.lower()]
+        value = values.multiply([value, sympy.Integer(magnitude)])
+    return value
+
+
+def unit_of(parts: list[Part], currency: str) -> str:
+    """The unit that the parts are, whole, beside a currency in front; empty if there is none."""
+    if not parts:
+        return currency
+    cursor = Cursor(parts)
+    if cursor.peek().text.lower() == "per" or cursor.next_is("/"):
+        unit = currency
+    else:
+        unit = simple_unit(cursor)
+        if currency and unit != currency:
+            raise Unread("two units")
+    while cursor.peek().text.lower() == "per" or cursor.next_is("/"):
+        cursor.take()
+        while cursor.peek().text.lower() in ("a", "an", "each"):
+            cursor.take()
+        unit += "/" + simple_unit(cursor)
+    if cursor.rest() or not unit:
+        raise Unread("words behind a value that are no unit")
+    return words.SPEEDS.get(unit, unit)
+
+
+def simple_unit(cursor: Cursor) -> str:
+    """cm, square feet, cm^2, degrees, or one or two words: what is counted."""
+    part = cursor.take()
+    if part.kind == "letter" and part.text in words.ONE_LETTER_UNITS and cursor.position > 1:
+        return part.text + unit_exponent(cursor)  # the h of km/h
+    area = words.AREAS.get(part.text.lower(), "")
+    if area and unit_word(cursor.peek()):
+        return unit_word(cursor.take()) + area
+    unit = unit_word(part)
+    if unit:
+        exponent = unit_exponent(cursor)
+        skip_counted(cursor, most=1)
+        return unit + exponent
+    if not is_counted(part):
+        raise Unread(f"{part.text!r} is no unit")
+    counted = [words.noun(part.text)]
+    if is_counted(cursor.peek()):
+        counted.append(words.noun(cursor.take().text))
+    skip_counted(cursor, most=0)
+    return " ".join(counted)
+
+
+def unit_word(part: Any) -> str:
+    r"""The unit that a part names, or an empty string: cm, %, °, \$."""
+    if isinstance(part, Group) or part.kind not in ("word", "sign"):
+        return ""
+    return words.UNITS.get(part.text) or words.UNITS.get(part.text.lower(), "")
+
+
+def unit_exponent(cursor: Cursor) -> str:
+    """The "^2" of cm^2, or an empty string."""
+    if not cursor.next_is("^"):
+        return ""
+    cursor.take()
+    exponent = "".join(part.text for part in inside(cursor.take()))
+    if exponent not in ("2", "3", "-1", "-2", "-3"):
+        raise Unread("an exponent of no unit")
+    return "^" + exponent
+
+
+def skip_counted(cursor: Cursor, most: int) -> None:
+    """What follows a unit: 13 years old, 2 cups of flour, 7 pieces of red candy."""
+    for _ in range(most):
+        if is_counted(cursor.peek()):
+            cursor.take()
+    if cursor.peek().text == "of" and is_counted(cursor.peek(1)):
+        cursor.take()
+        while is_counted(cursor.peek()):
+            cursor.take()
+
+
+def is_counted(part: Any) -> bool:
+    """Whether a word can be a thing that is counted."""
+    return part.kind == "word" and part.text.lower() not in words.CHANGES_A_VALUE
+
+
+# ---------------------------------------------------------------- numbers in special spelling
+
+
+def repeating(text: str) -> sympy.Rational:
+    r"""0.1\overline{6} is 1/6; 0.\dot{1}4285\dot{7} is 1/7."""
+    before, _, after = text.partition("\\")
+    whole, _, fixed = before.partition(".")
+    period = "".join(character for character in after if character.isdigit())
+    value = sympy.Rational(int(whole + fixed or "0"), 10 ** len(fixed))
+    return value + sympy.Rational(int(period), (10 ** len(period) - 1) * 10 ** len(fixed))
+
+
+def subscript(cursor: Cursor) -> str:
+    """The "_3" of a_3 and a_{3}."""
+    cursor.take()
+    return "_" + "".join(full_text(part) for part in inside(cursor.take()))
+
+
+# ---------------------------------------------------------------- intervals by inequalities
+
+
+def unknown(side: list[Part]) -> str:
+    """The letter that an inequality is about, or an empty string."""
+    is_letter = len(side) in (1, 3) and side[0].kind == "letter" and side[0].text not in "ei"
+    return name_of(side) if is_letter else ""
+
+
+def is_inequality(value: Any) -> bool:
+    """Whether a value is an interval that bears a name: x < 3."""
+    return isinstance(value, Node) and value.kind == "name" and is_interval(value.parts[0])
+
+
+def is_interval(value: Any) -> bool:
+    return isinstance(value, Node) and value.kind in ("()", "[]", "(]", "[)")
+
+
+def union_of_inequalities(items: list[Any]) -> Any:
+    """x < -3 or x > 3."""
+    names = {item.parts[1] for item in items}
+    if len(names) > 1:
+        return values.a_list(items)
+    return Node("name", (values.union([item.parts[0] for item in items]), names.pop()))

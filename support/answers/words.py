@@ -1,0 +1,268 @@
+r"""The words, signs and commands that an answer may hold, as data.
+
+What stands in none of these tables is not understood, and an answer that holds it is not read. A
+row is "meaning: its spellings"; a comment shows what the table is for. Called by tokens.py and
+grammar.py.
+"""
+
+import re
+
+
+def table(rows: str) -> dict[str, str]:
+    """From each spelling to its meaning; the meaning is one of its own spellings.
+
+    >>> table("cm: centimeter centimeters")
+    {'cm': 'cm', 'centimeter': 'cm', 'centimeters': 'cm'}
+    """
+    meanings = {}
+    for row in rows.strip().splitlines():
+        meaning, _, spellings = row.strip().partition(": ")
+        for spelling in [meaning, *spellings.split()]:
+            meanings[spelling] = meaning
+    return meanings
+
+
+# ---------------------------------------------------------------- signs and commands
+
+# 3 \times 4, 3×4 and 3 * 4 are one.
+SIGNS = table(r"""
+    *: \cdot \times \ast × · ⋅ ∙ ∗
+    /: \div ÷ ⁄ ∕
+    ^: ** ˆ
+    -: − – — ‐ ‑ ﹣
+    +: ＋
+    ±: \pm
+    ∓: \mp
+    =: ＝
+    <: \lt
+    >: \gt
+    ≤: \le \leq \leqslant \leqq <= ⩽ ≦
+    ≥: \ge \geq \geqslant \geqq >= ⩾ ≧
+    ≠: \ne \neq != \not=
+    ≈: \approx \thickapprox \simeq ≃
+    ∈: \in
+    ∪: \cup \bigcup
+    \setminus: \backslash ∖
+    %: \%
+    °: \degree \circ
+    $: \$
+    ∞: \infty
+    π: \pi
+    ∅: \emptyset \varnothing
+    :: \colon ∶
+    \mid: \vert \lvert \rvert |
+    \|: \Vert \lVert \rVert
+    \{: \lbrace
+    \}: \rbrace
+    (: \langle \lparen
+    ): \rangle \rparen
+    [: \lbrack
+    ]: \rbrack
+    \frac: \dfrac \tfrac \cfrac
+    \binom: \dbinom \tbinom
+    \sqrt: √
+    \over:
+""")
+
+# What only typesets: x\,y, \left( x \right), \color{red}{5}; it is left out.
+LAYOUT = set(
+    r"\left \right \middle \big \Big \bigg \Bigg \bigl \bigr \Bigl \Bigr \biggl \biggr \Biggl"
+    r" \Biggr \displaystyle \textstyle \scriptstyle \limits \nolimits \, \; \: \! \> \( \) \[ \]"
+    r" \underline \boxed \fbox \ensuremath \bf \rm \it \small \large \Large \normalsize".split()
+)
+
+# \text{ cm} holds words; \mathrm{cm} too. Of \textcolor{red}{5} the first argument is left out.
+TEXT = r"\\(?:text(?!color)[a-z]*|[mh]box|math(?:rm|bf|it|sf|tt|normal)|operatorname\*?)"
+COLOR = r"\\(?:color|textcolor)\s*\{[^{}]*\}"
+
+# \angle ABC and \overline{AB} are names; they are no numbers.
+NAME_MARKS = set(r"\angle \triangle \overline \vec \hat \bar \overrightarrow \widehat".split())
+
+GREEK = set(
+    r"\alpha \beta \gamma \delta \epsilon \varepsilon \zeta \eta \theta \vartheta \iota \kappa"
+    r" \lambda \mu \nu \xi \rho \sigma \tau \phi \varphi \chi \psi \omega \Gamma \Delta \Theta"
+    r" \Lambda \Xi \Pi \Sigma \Phi \Psi \Omega \ell".split()
+)
+GREEK_LETTERS = table(r"""
+    \alpha: α
+    \beta: β
+    \gamma: γ
+    \delta: δ
+    \theta: θ
+    \lambda: λ
+    \mu: μ
+    \rho: ρ
+    \sigma: σ
+    \tau: τ
+    \phi: φ ϕ \varphi
+    \omega: ω
+    \epsilon: ε \varepsilon
+""")
+
+# sin, \sin and \operatorname{sin} are one.
+FUNCTIONS = table(r"""
+    \sin: sin
+    \cos: cos
+    \tan: tan
+    \cot: cot
+    \sec: \secant
+    \csc: csc
+    \sinh: sinh
+    \cosh: cosh
+    \tanh: tanh
+    \arcsin: arcsin asin
+    \arccos: arccos acos
+    \arctan: arctan atan
+    \ln: ln
+    \log: log
+    \exp: exp
+    \abs: abs
+    \floor: floor
+    \ceil: ceil ceiling
+    \sqrt: sqrt
+    π: pi
+    ∞: infinity inf Infinity
+""")
+
+# Letters in which a function or constant is glued to a variable: 2cosx, absinC, 3lnx, 2pir.
+GLUED_FUNCTION = re.compile(
+    r"[a-zA-Z]{0,2}(?:arcsin|arccos|arctan|sin|cos|tan|sqrt|log|ln|pi)[ru-zA-Z]?"
+)
+FUNCTION_NAMES = re.compile(r"arcsin|arccos|arctan|sqrt|sin|cos|tan|log|ln|exp|pi|[A-Za-z]")
+
+# ---------------------------------------------------------------- units
+
+# 5 cm, 5 centimeters, \$5, 5 dollars, 30^\circ, 25\%, 4:30 PM.
+UNITS = table("""
+    mm: millimeter millimeters millimetre millimetres
+    cm: centimeter centimeters centimetre centimetres cms
+    m: meter meters metre metres
+    km: kilometer kilometers kilometre kilometres kms
+    in: inch inches
+    ft: foot feet
+    yd: yard yards yds
+    mi: mile miles
+    mg: milligram milligrams
+    g: gram grams
+    kg: kilogram kilograms kgs
+    pound: pounds lb lbs £ GBP
+    oz: ounce ounces
+    s: sec secs second seconds
+    min: mins minute minutes
+    h: hr hrs hour hours
+    day: days
+    week: weeks
+    month: months
+    year: years yr yrs
+    ml: mL milliliter milliliters
+    L: liter liters litre litres
+    gallon: gallons gal
+    degree: degrees deg °
+    radian: radians rad rads
+    unit: units
+    dollar: dollars $ USD usd bucks
+    cent: cents ¢
+    euro: euros EUR €
+    yen: ¥ JPY
+    rupee: rupees Rs INR ₹
+    yuan: RMB CNY
+    mph: MPH
+    am: AM
+    pm: PM
+    %: percent pct percentage
+    th: st nd rd
+""")
+CURRENCIES = {"dollar", "euro", "pound", "yen", "rupee", "yuan"}  # these may stand in front
+ONE_LETTER_UNITS = set("mgshL")  # letters, unless they stand in \text
+SPEEDS = {"mi/h": "mph"}
+AREAS = {"square": "^2", "sq": "^2", "cubic": "^3", "cu": "^3"}  # 12 square feet, 12 sq. units
+
+# 5 thousand is 5000, 2 dozen eggs are 24 eggs.
+MAGNITUDES = {
+    "dozen": 12,
+    "hundred": 100,
+    "thousand": 10**3,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
+
+# ---------------------------------------------------------------- words
+
+# Words that are signs: "negative 5", "3 times 4".
+SIGN_WORDS = {"negative": "-", "minus": "-", "plus": "+", "times": "*"}
+SEPARATORS = {"and": "and", "&": "and", "or": "or", ",": ","}
+
+# "seven"; larger number words are compared as text.
+NUMBER_WORDS = {
+    word: str(number)
+    for number, word in enumerate(
+        "zero one two three four five six seven eight nine ten eleven twelve".split()
+    )
+}
+
+# "about 5", "the answer is 5", "option B", "a parabola": left out at the beginning.
+LEADING = set(
+    "the a an answer final is are about approximately approx roughly exactly option choice".split()
+)
+
+# "72 clips in total": left out at the end.
+TRAILING = [["in", "total"], ["in", "all"], ["total"], ["altogether"], ["each"], ["left"]]
+
+# Words after a number that make another value of it, or none: "5 over x", "3 groups of four",
+# "4 March", "5 or more". Where one of these stands the answer is not read. All other words after a
+# number are what is counted: "18 eggs", "13 years old".
+CHANGES_A_VALUE = (
+    set(
+        """
+    of over per to from by into out times plus minus divided multiplied squared cubed factorial
+    power root mod modulo base choose percent points not no or and if when where unless except
+    else possibly maybe than more less fewer greater least most at above below under up down
+    between within negative positive half halves third thirds quarter fourth fourths fifth fifths
+    sixth sixths seventh eighth eighths ninth tenth tenths hundredth hundredths thousandth
+    thousandths hundreds thousands millions billions dozens twice thrice double triple doubled
+    tripled twenty thirty forty fifty sixty seventy eighty ninety thirteen fourteen fifteen
+    sixteen seventeen eighteen nineteen january february march april may june july august
+    september october november december jan feb mar apr jun jul aug sep sept oct nov dec bc ad
+    is are was so because since approximately about infinity
+    """.split()
+    )
+    | set(NUMBER_WORDS)
+    | set(MAGNITUDES)
+)
+
+# A bracket behind an answer is a remark, "18 eggs (9 left)", unless it holds one of these:
+# "5 (mod 7)", "5 (in thousands)", "5 (or 6)".
+NO_REMARK = set(
+    """
+    or not mod modulo base if unless except than percent hundred thousand million billion hundreds
+    thousands millions billions dozen dozens squared cubed times negative minus
+    """.split()
+)
+
+# Answers in words that have a value.
+PHRASES = {"no solution": "∅", "no solutions": "∅", "empty set": "∅", "the empty set": "∅"}
+
+TWO_LETTER_WORDS = set("no is in of or to at by an am pm ft cm mm km kg ml lb oz mi yd hr".split())
+SMALL_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+
+
+def is_word(letters: str) -> bool:
+    """Whether letters without a mark are a word, and no product such as xyz or mgh.
+
+    >>> [is_word(letters) for letters in ("eggs", "no", "xyz", "mgh", "ab", "ABC")]
+    [True, True, False, False, False, False]
+    """
+    if len(letters) > 1 and (letters in UNITS or letters in AREAS):
+        return True
+    if len(letters) < 3:
+        return letters.lower() in TWO_LETTER_WORDS and letters != letters.upper()
+    has_vowel = any(letter in "aeiouy" for letter in letters.lower())
+    is_alphabetical = letters.lower() in SMALL_ALPHABET
+    is_points = letters == letters.upper() and len(letters) <= 4  # the triangle ABD
+    return has_vowel and not is_alphabetical and not is_points
+
+
+def noun(word: str) -> str:
+    """A counted noun in the singular, so that "1 box" and "2 boxes" are of one kind."""
+    return word.lower().removesuffix("s").removesuffix("e")
