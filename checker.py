@@ -16,7 +16,7 @@ Names      x = 5 equals 5, and 5 equals y = 5, though x = 5 and y = 5 differ. x 
            equation and not 5. x = 2 + 3 = 5 equals 5; x = 2 + 3 = 6 equals nothing.
 Lists      2, 3 equals 3, 2 and \{2, 3\}. A tuple is ordered: (2, 3) and (3, 2) differ.
 Spaces     never join numbers: 12 345 is two of them. 12,345 and 12\,345 are one.
-Remarks    A bracket of words behind an answer is left out: 18 eggs (9 left). "5 (or 6)" is not read.
+Remarks    A bracket of words behind an answer is left out: 18 eggs (9 left). 5 (or 6) is not read.
 Refused    An answer of more than 600 characters, one that is nested more than 40 deep, one with too
            many digits, like 9^9^9^9, and a comparison that takes too much work.
 
@@ -29,72 +29,131 @@ main thread, and a thread cannot be stopped. So work is counted, and ends at a b
 import re
 import sys
 from dataclasses import dataclass
-from typing import Any
 
-import sympy
-
-from support.answers import numbers
+from support.answers.comparison import Comparison
 from support.answers.grammar import read
 from support.answers.numbers import Work
 from support.answers.tokens import Unread, spelling
-from support.answers.values import Node
-from support.answers.words import GREEK
 from tasks import Problem
 
 MAX_LENGTH = 600  # characters of an answer that is read
-CHOICES = "ABCDEFGHIJ"  # of a multiple-choice question; C is c, but the variable R is not r
-Parts = tuple[Any, ...]  # of a Node
 
 # ---------------------------------------------------------------- extraction
 
-# The end of a turn, "The answer is 4.<|im_end|>": what is written behind it does not count.
-END = re.compile(r"(?<=\S)\s*(?:<\|[a-z_]+\|>|</s>|<eos>|<end_of_turn>)")
+MAX_STATEMENT = 300  # characters behind a mark that are looked at
+
+# The end of a turn, "The answer is 4.<|im_end|>", or the beginning of the user's. At the start of a
+# text it ends nothing.
+END = re.compile(
+    r"(?<=\S)\s*(?:"
+    r"<\|(?:im_end|endoftext|eot_id|end_of_text|eom_id|end)\|>"
+    r"|</s>|<eos>|<end_of_turn>"
+    r"|<(?:\|im_start\||\|start_header_id\||start_of_turn)>user)"
+)
 
 # "\boxed{" or "\fbox{"; or "\boxed 42" without braces, where the group is 42.
 BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|([^\s{}$\\]+))")
 
-# "#### 42", as the solutions of GSM8K end.
-HASHES = re.compile(r"####[ \t]*([^\s#][^\n#]*)")
+# How an answer starts that is no word: "-5", "$3", "(B)", "\frac12", "x = 5".
+START = r"(?:[-+−]?[$€£(\[{\\.\d½√π∞]|[a-z] ?=)"
+VALUE = re.compile(START, re.IGNORECASE)
 
-# The words before an answer. The answer itself is only looked ahead at, so that in "The answer is
-# large: the answer is 42" both places are found.
-SAID = re.compile(
-    r"(?im)"
-    r"(?:answer[*_ ]*(?:is\b|[:=])"  # "The answer is 42", "**Answer:** 42"
-    r"|final answer[*_: ]*$"  # "**Final Answer**", and 42 in a line below
-    r"|^[*_ ]*(?-i:A:))"  # "A: 42"
-    r"[\s*_:]*"
-    r"(?=(\S.{0,300}))"
+# The marks of an answer in words. STATED finds them all; its group is the first character of what
+# follows, and is empty for "the wrong answer is 41", which states no answer.
+DENIED = r"(?:wrong|incorrect|(?:\bif|whether|n['’]t think|not think) (?:the|our|my)) answer"
+# "#### 42", as the solutions of GSM8K end, and "#### yes" on the last line; but not the headings
+# "#### 2. Add" and "#### 2 Add".
+HASHES = (
+    r"(?<!#)####(?!#)[ \t*_]*(?!\(?\d[\d.]*(?:[.):][ \t]+\w|[ \t]+(?-i:[A-Z][a-z])))"
+    rf"(?={START}|[a-z]+(?: [a-z]+)?[.!*_]*\Z)"
+)
+# "The answer is 42", "**Answer:** 42", "The answer to the question is 42".
+SAID = (
+    r"(?<![a-z])ans(?:wers?)?(?: to(?: [^\s.,:;]+){1,6}?| in(?: \w+){1,3}?|, \w+,)?[*_\s]{0,4}"
+    r"(?:\b(?:is|are|equals|(?:must|will|would|should) be)\b|[:=])"
+)
+# "**Final Answer**" or "### Answer", and 42 in a line below.
+HEADING = r"final answer[*_: ]*$|^[#*_ ]*answer[*_ ]*$"
+# "A: 42"; but not "A: 42" above "B: 43", which are options.
+LINE_A = r"^[*_ ]*(?-i:A:(?!.*(?:\n+[*_ ]{0,4}|\b)B[:.)]))"
+# "The answer is correct" speaks of an answer that was stated before, and a list has no single one.
+NO_ANSWER = (
+    r"(?:indeed )?(?:correct|reasonable|consistent|verified)\b"
+    r"|(?:(?<=\n)|(?<=\n\*\*))(?:[-–•]|1[.)])\**\s"
+)
+STATED = re.compile(
+    rf"(?im){DENIED}|(?:{HASHES}|{SAID}|{HEADING}|{LINE_A})[\s*_:]*(?=((?!{NO_ANSWER})[^\s*_:]))"
 )
 
-# "In all **5 apples**"; but not "**Add:** 2 + 3", which is a heading.
-BOLD = re.compile(r"(?<!\w)\*\*([-$\\(\d](?:[^*\n.:]|\.\d){0,200})\.?\*\*(?!\w)")
-
-# "-1,250.75", "$3", "3/4", "25%" and ".5".
-LAST_NUMBER = re.compile(r"([-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:/\d+)?%?|[-−]?\.\d+)")
-
-# What ends an answer: "42. I hope so", "42 (as above)", "42, because 6*7=42", "42, hence even".
-REASON = re.compile(
-    r"\.(?=\s|$)"
-    r"|,?\s\(?(?:because|since|as|so|which|where)\b"
-    r"|,(?=\s(?!and\b|or\b)[a-z]{3})",  # "2, 3, and 5" goes on
-    re.IGNORECASE,
+# "In all **5 apples**"; but not "**Add:** 2 + 3" nor "**1.** Add", which are headings.
+BOLD = re.compile(
+    r"(?<!\w)\*\*(?!\(?[a-z\d]\))"
+    r"([-$\\(\d](?:[^*\n.:]|\.\d){0,200})"
+    r"(?:\.\*\*(?! *\w)|\*\*(?!\w))"
 )
 
-# "$42$", "\(42\)" and "**42**" are 42.
-MARKUP = re.compile(r"\\[()\[\]]|\\?\$|\*\*")
+# "-1,250.75", "$3", "3/4", "25%", "10^6" and ".5".
+NUMBER = re.compile(r"([-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[/^]\d+)?%?|[-−]?\.\d+)")
 
-# "The area of the square is 49": the answer stands behind the last of these words.
+# What may stand before an answer: "clearly 42", "option C", "not 41 but 42".
+LEAD = re.compile(
+    r"(?i)(?:[\s*_:,>`\"“]"
+    r"|(?:clearly|obviously|definitely|certainly|simply|just|only|exactly|precisely|indeed|actually"
+    r"|therefore|thus|hence|then|now|of course|in fact|approximately|about|roughly"
+    r"|equal to|given by|as follows|the following|a total of|option|choice)\b"
+    r"|not\b[^.\n]{1,60}?\bbut(?: rather)?\b)*"
+)
+
+# An answer on one line, or on several between $$ and $$ or \[ and \]; but not a $$ that is not
+# closed, for then the text was cut off.
+LINE = re.compile(
+    r"(?m)(?:\$\$([^$]+)\$\$|\\[\[(]((?:(?!\\[\])])[\s\S])+)\\[\])])[.,]?[ \t]*$"
+    r"|((?!(?:\$\$|\\\[|\\\()[ \t]*$).+)"
+)
+
+# "42!" at the end of a sentence; but not "5! + 1", nor "$5!$", which are factorials.
+EXCLAMATION = re.compile(r"!+(?=[*_]*(?:\s*$|\s+[A-Z]))")
+
+# "\(42\)" and "**42**" are 42, and so is "$42$"; but in "$42" the sign is a currency.
+MARKUP = re.compile(r"(?<!\\)\\[()\[\]]|\*\*|(?<!\\)\$\$?((?:[^$\\]|\\.)+)\$\$?")
+
+# Where an answer ends and a remark begins.
+REMARK = re.compile(
+    r"(?<!\.)(?:"
+    r"(?<!\b(?:sq|cu|ft|Rs|\.m))\.(?=[\"”]?(?:\s|$))"  # "42. It fits"; but "12 sq. cm" goes on
+    r"|\.(?=\s+[A-Z]|$))"  # "12 sq. It fits"
+    r"|[,;]?\s\(?(?:because|since|as|so|which|where|i\.e)\b"  # "42 (as above)"
+    # "42, hence even", "42; the others are odd"
+    r"|(?:[,;]\s|\s\()(?:hence|thus|therefore|making|giving|meaning|rounded|right|from|by|using"
+    r"|the|that|this|it|we|I)\b"
+    r"|\s?[—–]\s?(?=[A-Za-z]{2})"  # "42 — an even number"
+)
+
+# Where an answer ends and a clause begins.
+CLAUSE = re.compile(
+    r",?\sand\s(?:that|this|it|we|I|he|she|they|so|not)\b"  # "3 and that is final"
+    r"|,?\sand\s[^,.]{0,30}?\s(?:is|was|would be)\s(?:too|not|wrong)\b"  # "5, and 6 is too large"
+    r"|(?:,|(?<=[\d)\]}%]))\s(?:but )?(?:not|rather than|instead of)\b"  # "42, not 41"
+    r"|\s(?:is|are)\s(?:the|our|my)\s(?:final |correct |right )?answer\b"  # "42 is the answer"
+)
+
+# "The area of the square is 49": the answer stands behind such a word.
 VERB = re.compile(r"\b(?:is|are|equals)\s")
+
+# "There are 3 cars. 2 more come" tells a solution, and "are 3 cars" is not its answer.
+STORY = re.compile(r"(?:\.\s|\n)[\s\S]*\d")
+
+# What may stand around an answer and means nothing.
+EDGES = ' *_#`"“”,;:\r\t\n\x00\u200b\ufeff'
 
 
 def extract_answer(text: str, strict: bool = True) -> str | None:
     r"""The final answer that a text states, or None.
 
-    In this order: the last \boxed{} or \fbox{}; the last "#### 42"; the last "the answer is 42",
-    "Answer: 42" or line "A: 42"; the last bold **42**; with strict=False the last number, which
-    pays for coincidences. What follows an end-of-turn mark does not count, nor what stands before
-    </think>.
+    In this order: the last \boxed{} or \fbox{}; the last "#### 42", "The answer is 42",
+    "Answer: 42" or line "A: 42"; the last bold **42**. If the text has an <answer> tag, only its
+    content is searched. With strict=False a text without an answer has its last number, which
+    pays for coincidences.
 
     >>> extract_answer(r"Hence 6 * 7 = 42, so \boxed{42}.")
     '42'
@@ -105,28 +164,61 @@ def extract_answer(text: str, strict: bool = True) -> str | None:
     >>> extract_answer("6 * 7 = 42", strict=False)
     '42'
     """
-    text = END.split(text, maxsplit=1)[0]
-    text = text.rpartition("</think>")[2]
+    text = visible(text)
+    answer = tagged_answer(text) if "<answer>" in text else marked_answer(text)
+    if not answer and not strict:
+        numbers = NUMBER.findall(text)
+        answer = numbers[-1] if numbers else ""
+    return answer or None
+
+
+def visible(text: str) -> str:
+    """What a reader is shown: the text behind the thinking, up to the end of the turn.
+
+    >>> visible("<think>2 or 4?</think> It is 4.<|im_end|> 5")
+    'It is 4.'
+    >>> visible("<think>2 or 4? I was cut")
+    ''
+    """
+    turn = END.split(text, maxsplit=1)[0]
+    shown = turn.rpartition("</think>")[2]
+    if "<think>" in shown:
+        return ""
+    return shown.strip()
+
+
+def tagged_answer(text: str) -> str:
+    """The answer in the last <answer> tag: by a mark in it, or else all of it, if it is short."""
+    rest = text.rpartition("<answer>")[2]
+    content, closed, _ = rest.partition("</answer>")
+    content = content.strip()
+    is_short = len(content) <= 200 and LINE.fullmatch(content)
+    answer = marked_answer(content)
+    if not answer and closed and is_short:
+        return answer_in(content)
+    return answer
+
+
+def marked_answer(text: str) -> str:
+    """The answer at the best mark of a text, or ""."""
     last_box = max(text.rfind("\\boxed"), text.rfind("\\fbox"), 0)
     box = BOX.match(text, last_box)
     if box:
         return boxed_answer(text, box)
-    marks = [HASHES, SAID, BOLD]
-    if not strict:
-        marks.append(LAST_NUMBER)
-    for mark in marks:
-        statements = mark.findall(text)
-        for statement in reversed(statements[-3:]):  # the last one that holds an answer
-            answer = answer_in(statement)
-            if answer:
-                return answer
-    return None
+    stated = [mark.end() for mark in STATED.finditer(text) if mark[1]]
+    if stated:
+        return answer_in(text[stated[-1] :][:MAX_STATEMENT])
+    bolds = list(BOLD.finditer(text))
+    # A number behind the last bold one shows that this was not the end: "**5** and 7 make 12".
+    if bolds and not NUMBER.search(text, bolds[-1].end()):
+        return answer_in(bolds[-1][1])
+    return ""
 
 
-def boxed_answer(text: str, box: re.Match[str]) -> str | None:
-    """What stands in a box; None if it is empty or never closed, for then the text was cut off."""
+def boxed_answer(text: str, box: re.Match[str]) -> str:
+    """What stands in a box; "" if it is empty or never closed, for then the text was cut off."""
     if box[1]:  # \boxed 42, without braces
-        return box[1].rstrip(".,") or None
+        return box[1].rstrip(".,")
     content = text[box.end() :]
     depth = 1
     for brace in re.finditer(r"\\.|[{}]", content, re.DOTALL):
@@ -135,16 +227,33 @@ def boxed_answer(text: str, box: re.Match[str]) -> str | None:
         elif brace[0] == "}":
             depth -= 1
         if depth == 0:
-            return content[: brace.start()].strip() or None
-    return None
+            return content[: brace.start()].strip()
+    return ""
 
 
 def answer_in(statement: str) -> str:
-    """The answer in what follows a mark: up to the reasons, and behind the last "is"."""
-    plain = MARKUP.sub("", statement)
-    without_reasons = REASON.split(plain)[0]
-    answer = VERB.split(without_reasons)[-1]
-    return answer.strip(" *_\r\t,")
+    """The answer in what follows a mark, without the words around it; "" if there is none.
+
+    >>> answer_in("clearly **42**, because 6 * 7 = 42. I hope so.")
+    '42'
+    >>> answer_in("not 41")
+    ''
+    """
+    line = LINE.match(LEAD.sub("", statement, count=1))
+    if not line:
+        return ""
+    content = line[1] or line[2] or line[3]
+    sentence = EXCLAMATION.split(content)[0]
+    plain = MARKUP.sub(r"\1", sentence)
+    claim = REMARK.split(plain)[0]
+    if "?" in claim or re.match(r"\s*not\b", claim):
+        return ""
+    verb = VERB.search(claim)
+    if not verb or VALUE.match(claim):
+        return CLAUSE.split(claim)[0].strip(EDGES)
+    if STORY.search(statement):
+        return ""
+    return answer_in(claim[verb.end() :])
 
 
 # ---------------------------------------------------------------- equality
@@ -169,132 +278,6 @@ def is_equal(gold: str | None, answer: str | None) -> bool:
         return Comparison(Work()).same_answer(read(first), read(second))
     except Unread:
         return False
-
-
-@dataclass
-class Comparison:
-    """Whether two values that `read` returned are equal; its work is counted and has a bound."""
-
-    work: Work
-
-    def same_answer(self, a: Any, b: Any) -> bool:
-        r"""Of whole answers: 25% may also be 25 or 1/4, C may be c, and \{5\} may be 5."""
-        match a, b:
-            case (Node("{}", (sympy.Expr() as value,)), other) | (
-                other,
-                Node("{}", (sympy.Expr() as value,)),
-            ):
-                return self.same_answer(value, other)
-            case (Node("unit", (value, "%")), other) | (other, Node("unit", (value, "%"))):
-                if isinstance(value, sympy.Expr) and isinstance(other, sympy.Expr):
-                    hundredth = numbers.quotient(value, sympy.Integer(100))
-                    return self.same(value, other) or self.same(hundredth, other)
-            case sympy.Symbol(), sympy.Symbol():
-                is_choice = a.name.upper() in CHOICES
-                return a == b or (is_choice and a.name.upper() == b.name.upper())
-        return self.same(a, b)
-
-    def same(self, a: Any, b: Any) -> bool:
-        self.work.spend(10)
-        match a, b:
-            case (Node("chain", sides), other) | (other, Node("chain", sides)):
-                are_equal = all(self.same(side, sides[-1]) for side in sides)
-                return are_equal and self.same(sides[-1], other)
-            case sympy.Expr(), sympy.Expr():
-                return numbers.equal_numbers(a, b, self.work)
-            case Node("unit", (value, unit)), Node("unit", (other, other_unit)):
-                return unit == other_unit and self.same(value, other)
-            case (Node("unit", (value, unit)), other) | (other, Node("unit", (value, unit))):
-                return unit != "%" and self.same(value, other)
-            case Node("name" | "="), Node("name" | "="):
-                return self.same_statement(a, b)
-            case (Node("name", (value, _)), other) | (other, Node("name", (value, _))):
-                return self.same(value, other)
-            case Node("≠" | "<" | "≤"), Node():
-                return a.kind == b.kind and self.same_relation(a.parts[0], b.parts[0], a.kind)
-            case Node("{}"), Node("{}" | "()") if are_named(a.parts) and not any_named(b.parts):
-                return self.same_in_order(a.parts, b.parts)
-            case Node("{}" | "()"), Node("{}") if are_named(b.parts) and not any_named(a.parts):
-                return self.same_in_order(a.parts, b.parts)
-            case Node("{}" | "∪"), Node() if a.kind == b.kind:
-                return self.same_in_any_order(a.parts, b.parts)
-            case Node("text" | "base"), Node():
-                return a == b
-            case tuple(), tuple():  # the rows of matrices
-                return self.same_in_order(a, b)
-            case Node(), Node():  # tuples, intervals, ratios, matrices
-                return a.kind == b.kind and self.same_in_order(a.parts, b.parts)
-        return False
-
-    def same_statement(self, a: Node, b: Node) -> bool:
-        """x = 5 and 5 = x; y = 2x + 3 and 2x - y + 3 = 0, of which one is a multiple."""
-        if a.kind == b.kind == "name" and a.parts[1] == b.parts[1]:
-            return self.same(a.parts[0], b.parts[0])
-        difference = as_difference(a)
-        other = as_difference(b)
-        if difference is None or other is None:
-            return False
-        return self.same_relation(difference, other, "=")
-
-    def same_relation(self, a: sympy.Expr, b: sympy.Expr, sign: str) -> bool:
-        """x < 2 is 2x < 4, but not -x < -2."""
-        ratio = numbers.proportion(a, b, self.work)
-        return bool(ratio > 0 if sign in "<≤" else ratio != 0)
-
-    def same_in_order(self, parts: Parts, others: Parts) -> bool:
-        return len(parts) == len(others) and all(map(self.same, parts, others))
-
-    def same_in_any_order(self, parts: Parts, others: Parts) -> bool:
-        """1, 1, 2 and 2, 1, 1: each part is paired with one of the other list."""
-        if len(parts) != len(others) or not may_be_paired(parts, others):
-            return False
-        rest = list(others)
-        for part in parts:
-            places = (i for i, other in enumerate(rest) if self.same(part, other))
-            place = next(places, None)
-            if place is None:
-                return False
-            rest.pop(place)
-        return True
-
-
-def may_be_paired(parts: Parts, others: Parts) -> bool:
-    """Not 5 dollars and 25 cents with 25 and 5: of two units none may be left out."""
-    units = sorted(attribute(part, "unit") for part in parts)
-    other_units = sorted(attribute(part, "unit") for part in others)
-    are_mixed = len({*units, *other_units} - {""}) > 1
-    return not are_mixed or units == other_units
-
-
-def are_named(parts: Parts) -> bool:
-    """x = 1, y = 2: the names differ, so that their order tells which is which."""
-    names = {attribute(part, "name") for part in parts}
-    return len(names) == len(parts) > 1 and "" not in names
-
-
-def any_named(parts: Parts) -> bool:
-    return any(attribute(part, "name") for part in parts)
-
-
-def attribute(value: Any, kind: str) -> str:
-    """The name or the unit of a value; empty if it has none."""
-    return value.parts[1] if isinstance(value, Node) and value.kind == kind else ""
-
-
-def is_letter(name: str) -> bool:
-    """x, x_1 and \\theta; but not AB or f(x)."""
-    letter = name.partition("_")[0]
-    return len(letter) == 1 or letter in GREEK
-
-
-def as_difference(statement: Node) -> sympy.Expr | None:
-    """Left minus right side of an equation; of a name only if it is a single letter."""
-    if statement.kind == "=":
-        return statement.parts[0]
-    value, name = statement.parts
-    if not isinstance(value, sympy.Expr) or not is_letter(name):
-        return None
-    return numbers.total([sympy.Symbol(name), numbers.negative(value)])
 
 
 # ---------------------------------------------------------------- the grade of a text
@@ -354,6 +337,8 @@ def described(text: str) -> str:
         return str(read(text[:MAX_LENGTH]))[:200]
     except Unread as reason:
         return f"text ({reason})"
+    except ValueError:  # Python writes no number of more than 4,300 digits
+        return "a number of very many digits"
 
 
 if __name__ == "__main__":

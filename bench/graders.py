@@ -3,8 +3,8 @@
     python bench/graders.py [CASES.jsonl] [--quick]
 
 CASES has lines {"gold", "pred", "equal", "kind"[, "hard"][, "policy"][, "pred_repeat"]};
-pred_repeat = [prefix, unit, n, suffix] stands for prefix + unit * n + suffix. Cases marked policy
-are timed but not scored. --quick takes every tenth.
+pred_repeat = [prefix, unit, n, suffix] stands for prefix + unit * n + suffix, null for an empty
+text. Cases marked policy are timed but not scored. --quick takes every tenth.
 
 Each grader gets the same texts. Math-Verify reads what stands between delimiters: it gets $...$,
 which scored best of bare text, \\boxed{...} and $...$; its own limit of 5 s a parse stays on.
@@ -60,8 +60,9 @@ def load_cases(path: Path, step: int) -> list[dict[str, Any]]:
         json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
     ][::step]
     for case in cases:
-        prefix, unit, count, suffix = case.get("pred_repeat") or [case["pred"], "", 0, ""]
+        prefix, unit, count, suffix = case.get("pred_repeat") or [case["pred"] or "", "", 0, ""]
         case["pred"] = prefix + unit * count + suffix
+        case["gold"] = case["gold"] or ""
     return cases
 
 

@@ -19,6 +19,7 @@ from conftest import SHARED
 import checker
 from checker import is_equal
 from support.answers import grammar, numbers
+from support.answers.comparison import Comparison
 from support.answers.numbers import MAX_WORK, Work, equal_numbers
 from support.answers.tokens import Unread, spelling, tokenize
 
@@ -279,7 +280,7 @@ def test_a_long_answer_costs_a_bounded_amount_of_work(text):
     work = Work()
     for gold in ("x", text[:-1] + "2"):
         with contextlib.suppress(Unread):
-            checker.Comparison(work).same(grammar.read(gold), grammar.read(text))
+            Comparison(work).same(grammar.read(gold), grammar.read(text))
         assert work.spent < 1.1 * MAX_WORK
         work.spent = 0
 
@@ -306,7 +307,7 @@ def test_a_term_too_small_to_be_seen_makes_a_difference(left, right):
 
 
 def test_each_letter_is_negative_alone_at_one_point():
-    found = numbers.points(("a", "b", "c"))
+    found = numbers.points(("a", "b", "c"), is_wide=False)
     signs = {tuple(point[letter] > 0 for letter in "abc") for point in found}
     assert {(True, True, True), (False, False, False), (False, True, True)} <= signs
-    assert len(found) == 5 and len(signs) == 5
+    assert len(found) == 6 and len(signs) == 5

@@ -5,7 +5,9 @@ r"""The reader behind the checker: what an answer says, or that it is not unders
     groups.py      tokens -> brackets and lists
     quantities.py  names, units, remarks
     grammar.py     all of these -> a value
-    values.py      what a value can be; numbers.py: arithmetic within bounds, and equality
+    values.py      what a value can be, and the arithmetic of matrices and sets
+    numbers.py     arithmetic within bounds, and whether two expressions have the same value
+    comparison.py  whether two values are equal
 
 Called by checker.py.
 """

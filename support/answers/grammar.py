@@ -19,9 +19,11 @@ from support.answers import numbers, values
 from support.answers.groups import BAR, Cursor, Group, Part, count, cut, cut_list, nest, replaced
 from support.answers.quantities import (
     currency_in_front,
+    ends_in_a_magnitude,
     has_letters,
-    is_inequality,
+    is_named,
     is_one_number,
+    is_text,
     magnified,
     name_of,
     repeating,
@@ -37,6 +39,9 @@ from support.answers.quantities import (
 from support.answers.tokens import Token, Unread, tokenize
 from support.answers.values import EMPTY, Node
 
+RECURSIVE = ("^", "\\frac", "\\binom")
+MAX_RECURSION = 60  # of these and of functions, for \\sin\\sin\\sin x is read by calls within calls
+
 # ---------------------------------------------------------------- the answer
 
 
@@ -49,6 +54,8 @@ def read(text: str) -> Any:
     tokens = tokenize(text)
     if not tokens:
         raise Unread("no answer")
+    if sum(token.text in RECURSIVE or token.kind == "function" for token in tokens) > MAX_RECURSION:
+        raise Unread("too many functions, fractions and powers")
     return read_answer(nest(tokens))
 
 
@@ -60,10 +67,13 @@ def single_choice(text: str) -> str:
 
 
 def read_answer(parts: list[Part]) -> Any:
-    """p=5,q=2; p=7,q=2 is a list of two pairs."""
+    """p=5,q=2; p=7,q=2 is a list of two pairs, and so is x=1,y=2 or x=3,y=4."""
     pieces, signs = cut(parts, ";")
     if not signs:
-        return read_list(parts)
+        pieces, signs = cut(parts, {"or", "and", "\n"})
+        are_pairs = all(count(piece, "=") > 1 and count(piece, ",") for piece in pieces)
+        if not (signs and are_pairs):
+            return read_list(parts)
     found = []
     for piece in pieces:
         items = read_items(piece)
@@ -72,9 +82,13 @@ def read_answer(parts: list[Part]) -> Any:
 
 
 def read_list(parts: list[Part]) -> Any:
+    """One value or several; x < 3 or x > 5 is a union of intervals."""
     pieces, signs = cut_list(parts)
+    if "and" in signs and any(map(ends_in_a_magnitude, pieces[:-1])):
+        raise Unread("a number in words: five hundred and six")
     items = read_items(parts)
-    if signs == {"or"} and len(pieces) == len(items) and all(map(is_inequality, items)):
+    are_inequalities = all(count(piece, "<≤>≥") for piece in pieces)
+    if signs == {"or"} and are_inequalities and all(map(is_named, items)):
         return union_of_inequalities(items)
     return values.a_list(items)
 
@@ -88,36 +102,48 @@ def read_items(parts: list[Part]) -> list[Any]:
 
 def read_item(parts: list[Part]) -> list[Any]:
     """One value, or the two values of a plus-minus sign."""
-    if count(parts, "±") + count(parts, "∓") > 1:
+    if count(parts, "±∓") > 1:
         raise Unread("more than one plus-minus sign")
-    if not count(parts, "±") + count(parts, "∓"):
+    if not count(parts, "±∓"):
         return [read_statement(parts)]
     upper = replaced(parts, {"±": "+", "∓": "-"})
     lower = replaced(parts, {"±": "-", "∓": "+"})
     return [read_statement(upper), read_statement(lower)]
 
 
+EQUALS = Token("sign", "=")
+IS = ("is", "are", "equals")  # "the vertex is (1, 2)"
+
 # ---------------------------------------------------------------- equations and inequalities
 
 
 def read_statement(parts: list[Part]) -> Any:
     """A quantity, x = 5, an equation or an inequality."""
+    parts = [EQUALS if part.kind == "word" and part.text in IS else part for part in parts]
     while parts and parts[0].text in ("=", "≈", ":"):
         parts = parts[1:]
-    sides, signs = cut(parts, "=≈∈<>≤≥≠")
-    if "≈" in signs[1:] or (signs == ["≈"] and not name_of(sides[0])):
-        sides.pop()  # 2\pi ≈ 6.28: the decimals are no part of the value
-        if signs.pop() != "≈":
-            raise Unread("something behind an approximation")
+    exact, approximations = cut(parts, "≈")
+    if approximations and name_of(exact[0]):  # x ≈ 11
+        return read_statement([*exact[0], EQUALS, *read_rest(exact)])
+    if approximations:  # 2\pi ≈ 6.28
+        return Node("≈", (read_statement(exact[0]), read_expression(read_rest(exact))))
+    sides, signs = cut(parts, "=∈<>≤≥≠")
     if not signs:
-        return read_quantity(sides[0])
-    if set(signs) <= set("=≈∈"):
+        return read_quantity(parts)
+    if set(signs) <= set("=∈"):
         return read_equation(sides)
     if set(signs) <= set("<≤") or set(signs) <= set(">≥"):
         return read_inequality(sides, signs)
     if signs == ["≠"]:
         return Node("≠", (read_difference(*sides),))
     raise Unread("a chain of different signs")
+
+
+def read_rest(exact: list[list[Part]]) -> list[Part]:
+    """What stands behind the only sign ≈."""
+    if len(exact) != 2:
+        raise Unread("an approximation of an approximation")
+    return exact[1]
 
 
 def read_equation(sides: list[list[Part]]) -> Any:
@@ -181,7 +207,7 @@ def read_quantity(parts: list[Part]) -> Any:
     parts = without_trailing(without_remark(without_leading(parts)))
     if not parts:
         raise Unread("nothing where a value is expected")
-    if all(part.kind == "word" for part in parts):
+    if is_text(parts):
         return text_value(parts)
     ratio = read_ratio(parts)
     if ratio:
@@ -189,10 +215,10 @@ def read_quantity(parts: list[Part]) -> Any:
     currency, parts = currency_in_front(parts)
     cursor = Cursor(parts)
     value = read_sets(cursor)
-    number = parts[: cursor.position]
-    value = magnified(value, cursor)
+    is_simple = is_one_number(parts[: cursor.position])
+    value = magnified(value, cursor, is_simple)
     unit = unit_of(cursor.rest(), currency)
-    if unit == "%" and not is_one_number(number):
+    if unit == "%" and not is_simple:
         raise Unread("a percentage of more than one number")
     return Node("unit", (value, unit)) if unit else value
 
@@ -203,6 +229,8 @@ def read_ratio(parts: list[Part]) -> Any:
     pieces, signs = cut(parts, ":")
     if not signs or not all(pieces):
         return None
+    if any(piece[0].kind == "word" for piece in pieces):
+        raise Unread("a word in a ratio")
     *firsts, last = pieces
     ending = read_quantity(last)
     unit = ""
@@ -260,7 +288,7 @@ def read_product(cursor: Cursor) -> Any:
     r"""2 * 3 / 4, from left to right; 2\pi r without signs."""
     factors = [read_power(cursor)]
     while True:
-        if cursor.next_is("*", "/"):
+        if cursor.next_is("*", "/") and cursor.peek(1).kind != "word":  # 60 km/h
             sign = cursor.take().text
             factor = read_signed_power(cursor)
             factors.append(numbers.quotient(numbers.ONE, factor) if sign == "/" else factor)
@@ -285,7 +313,21 @@ def read_power(cursor: Cursor) -> Any:
     if not cursor.next_is("^"):
         return base
     cursor.take()
-    return numbers.power(base, read_signed_power(cursor))
+    return numbers.power(base, read_exponent(cursor))
+
+
+def read_exponent(cursor: Cursor) -> Any:
+    """2^-3, 2^{n} and the 3^2 of 2^3^2; 2^3! is not clear."""
+    is_negative = cursor.next_is("-")
+    if is_negative:
+        cursor.take()
+    value = read_atom(cursor)
+    if cursor.next_is("!"):
+        raise Unread("it is not clear what the factorial is taken of")
+    if cursor.next_is("^"):
+        cursor.take()
+        value = numbers.power(value, read_exponent(cursor))
+    return numbers.negative(value) if is_negative else value
 
 
 def read_factorial(cursor: Cursor) -> Any:
@@ -403,6 +445,8 @@ def read_argument_of(name: str, cursor: Cursor) -> Any:
         if inner.rest():
             raise Unread("an argument that is not understood")
         return with_degrees(name, value, cursor)
+    if following.kind == "number" and not following.spaced and cursor.peek(1).text == "(":
+        raise Unread("a number between a function and its brackets")
     factors = [read_power(cursor)]
     while cursor.starts_a_factor() and cursor.peek().kind != "function":
         factors.append(read_power(cursor))
@@ -504,10 +548,8 @@ def read_matrix(group: Group) -> Node:
     if "vmatrix" in group.opening.lower():
         raise Unread("a determinant")
     lines, _ = cut(list(group.parts), {"\n"})
-    if lines and not lines[-1]:
-        lines.pop()
     rows = []
-    for line in lines:
+    for line in filter(None, lines):
         cells, _ = cut(line, {"&", "and"})
         rows.append(tuple(read_expression(cell) for cell in cells))
     if not rows or len({len(row) for row in rows}) > 1:

@@ -146,6 +146,11 @@ class Cursor:
     def rest(self) -> list[Part]:
         return self.parts[self.position :]
 
+    def word(self, ahead: int = 0) -> str:
+        """The next word in lower case; empty if something else is next."""
+        part = self.peek(ahead)
+        return part.text.lower() if part.kind == "word" else ""
+
     def next_is(self, *signs: str) -> bool:
         part = self.peek()
         return part.kind in ("sign", "function") and part.text in signs
@@ -186,22 +191,22 @@ def is_plain_number(part: Part) -> bool:
     return part.kind == "number" and part.text.isdigit()
 
 
-def count(parts: list[Part], sign: str) -> int:
-    """How often a sign stands in the parts, in brackets too."""
+def count(parts: list[Part], signs: str) -> int:
+    """How often one of the signs stands in the parts, in brackets too, but not those of a set."""
     found = 0
     for part in parts:
-        if isinstance(part, Group):
-            found += count(list(part.parts), sign)
-        else:
-            found += part.text == sign
+        if not isinstance(part, Group):
+            found += part.text in signs
+        elif part.opening != "\\{":
+            found += count(list(part.parts), signs)
     return found
 
 
 def replaced(parts: list[Part], signs: dict[str, str]) -> list[Part]:
-    """The parts with other signs, in brackets too."""
+    """The parts with other signs, in brackets too, but not those of a set."""
     found: list[Part] = []
     for part in parts:
-        if isinstance(part, Group):
+        if isinstance(part, Group) and part.opening != "\\{":
             inner = tuple(replaced(list(part.parts), signs))
             found.append(Group(part.opening, part.closing, inner, part.spaced))
         elif part.kind == "sign" and part.text in signs:

@@ -18,6 +18,7 @@ from support.answers.tokens import Unread
 
 MAX_BITS = 24_000  # of a numerator or denominator: 2000! fits, 9^9^9 does not
 MAX_SIZE = 2_000  # absolute value of what a function or a factorial is taken of
+MAX_FACTORS = 50  # of a binomial coefficient of letters
 MAX_LETTERS = 8  # different ones in an expression
 MAX_WORK = 150_000  # see Work; at most some 0.2 seconds
 DIGITS = 50  # of the first look
@@ -34,7 +35,7 @@ class Work:
     """What one comparison has cost so far, and the values that it has computed.
 
     A node of an expression that is evaluated costs 1, and 1 more for every 50 digits; a function
-    costs 20 times that. To compare two values costs 10, and 3 at each point.
+    costs 20 times that. To compare two values costs 20, and 6 at each point.
     """
 
     spent: int = 0
@@ -182,6 +183,8 @@ def binomial(top: Any, bottom: Any) -> sympy.Expr:
         if abs(top) > MAX_SIZE:
             raise Unread("too large a binomial coefficient")
         return rational(sympy.binomial(top, bottom))
+    if bottom > MAX_FACTORS:
+        raise Unread("too large a binomial coefficient of letters")
     return sympy.Function("\\binom")(top, bottom, evaluate=False)
 
 
@@ -196,95 +199,102 @@ EXACT: dict[str, Callable[[Any], Any]] = {
 
 @dataclass
 class Evaluation:
-    """The value of an expression at one point, to a number of digits.
+    """The value of an expression at one point, to a number of digits, and how sure it is.
 
-    largest is the largest absolute value of a part so far: errors are measured by it.
+    Every value comes with the largest error that it may have, worked out from the errors of its
+    parts; so what cancels, as in 10^9 - 10^9, is seen to be uncertain.
     """
 
     point: dict[str, Any]  # the letters' values
     digits: int
     work: Work
-    largest: Any = 0
+    range: int = 0  # the largest power of ten, or of a tenth, among the parts
 
-    def value(self, expression: sympy.Expr) -> Any:
-        """An mpmath number; Unread where there is none, or none that can be relied on."""
+    def value(self, expression: sympy.Expr) -> tuple[Any, Any]:
+        """An mpmath number and its error; Unread where there is none."""
         price = 1 + self.digits // 50
         self.work.spend(price)
         if expression.is_Rational:
-            found = CONTEXT.mpf(expression.p) / expression.q
-        elif expression.is_Symbol:
-            found = self.point[expression.name]
-        elif expression in CONSTANTS:
-            found = CONSTANTS[expression]()
-        elif expression.is_Add:
-            found = self.sum(expression.args)
-        elif expression.is_Mul:
-            found = CONTEXT.mpf(1)
-            for factor in expression.args:
-                found = self.bounded(found * self.value(factor))
-        elif expression.is_Pow:
-            self.work.spend(20 * price)
-            found = self.power(*expression.args)
-        else:
-            self.work.spend(20 * price)
-            found = self.function(expression.func.__name__, *expression.args)
-        return self.bounded(found)
+            return self.rounded(CONTEXT.mpf(expression.p) / expression.q, 0)
+        if expression.is_Symbol:
+            return self.point[expression.name], 0
+        if expression in CONSTANTS:
+            return self.rounded(CONSTANTS[expression](), 0)
+        parts = [self.value(part) for part in expression.args]
+        if expression.is_Add:
+            return self.rounded(CONTEXT.fsum(v for v, _ in parts), sum(error for _, error in parts))
+        if expression.is_Mul:
+            return self.product(parts)
+        self.work.spend(20 * price)
+        if expression.is_Pow:
+            return self.power(parts[0], parts[1], expression.args[1])
+        return self.function(expression.func.__name__, *parts)
 
-    def bounded(self, found: Any) -> Any:
-        """The value, unless it is too large or too small to be computed with."""
+    def rounded(self, found: Any, error: Any) -> tuple[Any, Any]:
+        """A value with its error and that of rounding; neither too large nor too small."""
         size = abs(found)
-        if size and abs(CONTEXT.mag(size)) > MAX_BITS:
-            raise Unread("too large or too small a number")
-        self.largest = max(self.largest, size)
-        return found
+        if size > error:
+            digits = abs(CONTEXT.mag(size)) // 3
+            if digits > MAX_BITS // 3:
+                raise Unread("too large or too small a number")
+            self.range = max(self.range, digits)
+        return found, error + size * CONTEXT.mpf(10) ** -self.digits
 
-    def sum(self, terms: Sequence[sympy.Expr]) -> Any:
-        values = [self.value(term) for term in terms]
-        largest = max(abs(value) for value in values)
-        for value in values:
-            if value and self.digits > DIGITS and abs(value) <= tolerance(self.digits) * largest:
-                raise Unread("a term is too small to be seen beside the others")
-        return CONTEXT.fsum(values)
+    def product(self, parts: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
+        found = CONTEXT.mpf(1)
+        error: Any = 0
+        for factor, factor_error in parts:
+            error = abs(found) * factor_error + abs(factor) * error + error * factor_error
+            found, error = self.rounded(found * factor, error)
+        return found, error
 
-    def power(self, base: sympy.Expr, exponent: sympy.Expr) -> Any:
-        b = self.value(base)
-        e = self.value(exponent)
-        if b == 0:
-            if CONTEXT.re(e) <= 0:
-                raise Unread("0^0, or a division by zero")
-            return CONTEXT.mpf(0)
+    def power(self, base: Any, exponent: Any, written: sympy.Expr) -> tuple[Any, Any]:
+        b, b_error = base
+        e, e_error = exponent
+        if abs(b) <= b_error:  # it may be zero
+            if b_error or CONTEXT.im(e) or CONTEXT.re(e) <= 0:
+                raise Unread("0^0, or a division by zero, or by what may be zero")
+            return CONTEXT.mpf(0), 0
         if abs(e) * (1 + abs(CONTEXT.mag(b))) > MAX_BITS:
             raise Unread("too large or too small a power")
         is_negative = CONTEXT.im(b) == 0 and CONTEXT.re(b) < 0
-        if is_negative and exponent.is_Rational and exponent.q % 2:  # the real root
-            return (-1) ** exponent.p * CONTEXT.power(-b, e)
-        return CONTEXT.power(b, e)
+        if is_negative and written.is_Rational and written.q % 2:  # the real root
+            found = (-1) ** written.p * CONTEXT.power(-b, e)
+        else:
+            found = CONTEXT.power(b, e)
+        relative = abs(e) * b_error / abs(b) + abs(CONTEXT.log(b)) * e_error
+        return self.rounded(found, 2 * abs(found) * relative)
 
-    def function(self, name: str, argument: sympy.Expr, bottom: sympy.Expr = ZERO) -> Any:
-        x = self.value(argument)
+    def function(self, name: str, argument: Any, bottom: Any = None) -> tuple[Any, Any]:
+        """The error is what the function changes by where its argument is off by its own error."""
+        x, error = argument
+        if bottom:
+            return self.binomial(argument, int(CONTEXT.nint(bottom[0])))
+        if name in ROUNDINGS:
+            nearest = CONTEXT.nint(x)
+            return (nearest, 0) if abs(x - nearest) <= error else (ROUNDINGS[name](x), 0)
+        if name == "\\abs":
+            return self.rounded(abs(x), error)
         if abs(x) > MAX_SIZE:
             raise Unread("too large an argument of a function")
-        if name == "\\binom":
-            return self.binomial(x, int(bottom))
-        if name in ROUNDINGS and abs(x - CONTEXT.nint(x)) <= tolerance(self.digits):
-            return CONTEXT.nint(x)
+        if name in GROWING:
+            self.range = max(self.range, int(abs(x)))
+        if name == "!" and self.digits > 2 * DIGITS:
+            raise Unread("a factorial to too many digits")
         try:
-            return NUMERIC[name](x)
-        except (ValueError, ArithmeticError) as error:  # a pole, such as ln 0
-            raise Unread(f"no value of {name}") from error
+            found = NUMERIC[name](x)
+            change = abs(NUMERIC[name](x + error) - found) if error else 0
+        except (ValueError, ArithmeticError) as reason:  # a pole, such as ln 0
+            raise Unread(f"no value of {name}") from reason
+        if change > 1 + abs(found):
+            raise Unread(f"the value of {name} is too uncertain")
+        return self.rounded(found, 2 * change)
 
-    def binomial(self, x: Any, bottom: int) -> Any:
+    def binomial(self, top: tuple[Any, Any], bottom: int) -> tuple[Any, Any]:
         """x (x - 1) (x - 2) / 6, for a bottom of 3."""
-        self.work.spend(bottom)
-        found = CONTEXT.mpf(1)
-        for i in range(bottom):
-            found = self.bounded(found * (x - i) / (i + 1))
-        return found
-
-
-def tolerance(digits: int) -> Any:
-    """Below this part of the numbers involved, a difference is not told from a rounding error."""
-    return CONTEXT.mpf(10) ** -(digits // 2)
+        self.work.spend(bottom * (1 + self.digits // 50))
+        value, error = top
+        return self.product([((value - i) / (i + 1), error) for i in range(bottom)])
 
 
 NUMERIC: dict[str, Callable[[Any], Any]] = {
@@ -295,12 +305,10 @@ NUMERIC: dict[str, Callable[[Any], Any]] = {
     "\\arctan": CONTEXT.atan,
     "\\ln": CONTEXT.log,
     "\\exp": CONTEXT.exp,
-    "\\abs": abs,
-    "\\floor": CONTEXT.floor,
-    "\\ceil": CONTEXT.ceil,
     "!": CONTEXT.factorial,
 }
-ROUNDINGS = ("\\floor", "\\ceil")
+GROWING = ("\\exp", "\\sinh", "\\cosh", "\\tanh")
+ROUNDINGS: dict[str, Callable[[Any], Any]] = {"\\floor": CONTEXT.floor, "\\ceil": CONTEXT.ceil}
 CONSTANTS: dict[Any, Callable[[], Any]] = {
     sympy.pi: lambda: +CONTEXT.pi,
     sympy.E: lambda: +CONTEXT.e,
@@ -310,71 +318,128 @@ CONSTANTS: dict[Any, Callable[[], Any]] = {
 # ---------------------------------------------------------------- comparing
 
 
-def points(letters: tuple[str, ...]) -> list[dict[str, Any]]:
+def points(letters: tuple[str, ...], is_wide: bool) -> list[dict[str, Any]]:
     """Where expressions are compared: the signs of the letters tell |xy| from xy.
 
     At the first point all letters are positive, at the second negative; then each is negative
-    alone. Without letters there is one point.
+    alone; then all are whole numbers. Where sizes and rounding play a part (is_wide), they are
+    large, too. Without letters there is one point.
     """
     if len(letters) > MAX_LETTERS:
         raise Unread("too many letters")
-    signs = [dict.fromkeys(letters, 1)]
-    if letters:
-        signs.append(dict.fromkeys(letters, -1))
+    if not letters:
+        return [{}]
+    everywhere = set(letters)
+    negative_ones = [set(), everywhere]
     if len(letters) > 1:
-        signs.extend({**signs[0], alone: -1} for alone in letters)
-    found = []
-    for i, sign_of in enumerate(signs):
-        point = {}
-        for letter in letters:
-            draw = random.Random(f"{letter}{i}").randint(10**6, 10**7)
-            point[letter] = sign_of[letter] * CONTEXT.mpf(draw) / 3_333_331  # from 0.3 to 3
-        found.append(point)
+        negative_ones.extend({letter} for letter in letters)
+    found = [point_of(letters, negative, i) for i, negative in enumerate(negative_ones)]
+    found.append(
+        {letter: CONTEXT.mpf(prime) for letter, prime in zip(letters, PRIMES, strict=False)}
+    )
+    if is_wide:
+        for scale in (30, 400):
+            for negative in (set(), everywhere):
+                point = point_of(letters, negative, scale)
+                found.append({letter: scale * value for letter, value in point.items()})
     return found
 
 
-def sampled(
-    expression: sympy.Expr, letters: tuple[str, ...], digits: int, work: Work
-) -> list[tuple[Any, Any]]:
-    """The expression's value at each point, and the largest number met on the way."""
-    key = (expression, letters, digits)
-    if key not in work.known:
-        CONTEXT.dps = digits + 10
-        found = []
-        for point in points(letters):
-            evaluation = Evaluation(point, digits, work)
-            value = evaluation.value(expression)
-            found.append((value, evaluation.largest))
-        work.known[key] = found
-    return work.known[key]
+PRIMES = (5, 7, 11, 13, 17, 19, 23, 29)
 
 
-def letters_of(*expressions: sympy.Expr) -> tuple[str, ...]:
-    names = {symbol.name for expression in expressions for symbol in expression.free_symbols}
-    return tuple(sorted(names))
+def point_of(letters: tuple[str, ...], negative: set[str], number: int) -> dict[str, Any]:
+    """A value from 0.3 to 3 for each letter, by its name and the number of the point."""
+    point = {}
+    for letter in letters:
+        draw = random.Random(f"{letter}{number}").randint(10**6, 10**7)
+        point[letter] = CONTEXT.mpf(-draw if letter in negative else draw) / 3_333_331
+    return point
 
 
-def second_look(*expressions: sympy.Expr) -> int:
-    """Digits that show a difference as small as the numbers in the expressions can make it."""
-    fractions = {part for expression in expressions for part in expression.atoms(sympy.Rational)}
+@dataclass(frozen=True)
+class Sample:
+    """An expression's value at one point, its error, and the range of its parts."""
+
+    value: Any
+    error: Any
+    range: int
+
+
+@dataclass(frozen=True)
+class Look:
+    """At which points, and to how many digits, two expressions are compared."""
+
+    letters: tuple[str, ...]
+    is_wide: bool
+    digits: int
+
+    def samples(self, expression: sympy.Expr, work: Work) -> list[Sample]:
+        key = (expression, self)
+        if key not in work.known:
+            CONTEXT.dps = self.digits + 10
+            found = []
+            for point in points(self.letters, self.is_wide):
+                evaluation = Evaluation(point, self.digits, work)
+                value, error = evaluation.value(expression)
+                found.append(Sample(value, error, evaluation.range))
+            work.known[key] = found
+        return work.known[key]
+
+    def pairs(self, a: sympy.Expr, b: sympy.Expr, work: Work) -> list[tuple[Sample, Sample]]:
+        found = list(zip(self.samples(a, work), self.samples(b, work), strict=True))
+        work.spend(6 * len(found))
+        return found
+
+
+def first_look(a: sympy.Expr, b: sympy.Expr) -> Look:
+    names = {symbol.name for symbol in a.free_symbols | b.free_symbols}
+    functions = {part.func.__name__ for part in a.atoms(sympy.Function) | b.atoms(sympy.Function)}
+    exponents = [part.exp for part in a.atoms(sympy.Pow) | b.atoms(sympy.Pow)]
+    has_roots = any(e.is_Rational and not e.is_Integer for e in exponents)
+    is_wide = has_roots or bool(functions & {"\\floor", "\\ceil", "\\abs"})
+    return Look(tuple(sorted(names)), is_wide, DIGITS)
+
+
+def second_look(look: Look, a: sympy.Expr, b: sympy.Expr, work: Work) -> Look:
+    """To digits that show a difference as small as the numbers involved can make it."""
+    fractions = a.atoms(sympy.Rational) | b.atoms(sympy.Rational)
     bits = sum(max(abs(part.p), part.q).bit_length() for part in fractions)
-    return min(2 * DIGITS + 2 * bits, MAX_DIGITS)
+    widest = max(max(x.range, y.range) for x, y in look.pairs(a, b, work))
+    digits = 2 * (DIGITS + bits // 3 + widest)
+    has_factorial = any(part.func.__name__ == "!" for part in (a + b).atoms(sympy.Function))
+    if has_factorial:
+        digits = 2 * DIGITS
+    if widest > MAX_DIGITS // 2:
+        raise Unread("numbers of too different sizes")
+    return Look(look.letters, look.is_wide, min(digits, MAX_DIGITS))
+
+
+def are_close(u: Any, v: Any, error: Any, digits: int) -> bool:
+    """Whether two values are the same, as far as can be seen.
+
+    Unread, if that is not as far as half of the digits (0: this is a first look, and may be short).
+    """
+    if abs(u - v) > 4 * error:
+        return False
+    if digits and error > CONTEXT.mpf(10) ** -(digits // 2) * max(1, abs(u), abs(v)):
+        raise Unread("values that are too uncertain to be compared")
+    return True
 
 
 def equal_numbers(a: sympy.Expr, b: sympy.Expr, work: Work) -> bool:
     """Fractions and infinities exactly, everything else by its digits, in two looks."""
     if (a.is_Rational and b.is_Rational) or a in INFINITIES or b in INFINITIES:
         return a == b
-    letters = letters_of(a, b)
-    for digits in (DIGITS, second_look(a, b)):
-        pairs = zip(
-            sampled(a, letters, digits, work), sampled(b, letters, digits, work), strict=True
-        )
-        for (value, size), (other, other_size) in pairs:
-            work.spend(3)
-            if abs(value - other) > tolerance(digits) * max(size, other_size):
-                return False
-    return True
+    look = first_look(a, b)
+    if not are_same(look.pairs(a, b, work), 0):
+        return False
+    look = second_look(look, a, b, work)
+    return are_same(look.pairs(a, b, work), look.digits)
+
+
+def are_same(pairs: list[tuple[Sample, Sample]], digits: int) -> bool:
+    return all(are_close(x.value, y.value, x.error + y.error, digits) for x, y in pairs)
 
 
 def proportion(a: sympy.Expr, b: sympy.Expr, work: Work) -> Any:
@@ -382,17 +447,34 @@ def proportion(a: sympy.Expr, b: sympy.Expr, work: Work) -> Any:
 
     2x + 3y - 6 and 4x + 6y - 12 have 1/2.
     """
-    letters = letters_of(a, b)
-    ratio = 0
-    for digits in (DIGITS, second_look(a, b)):
-        left = sampled(a, letters, digits, work)
-        right = sampled(b, letters, digits, work)
-        work.spend(3 * len(left))
-        if left[0][0] == 0 or right[0][0] == 0:
-            return 0
-        ratio = left[0][0] / right[0][0]
-        for (value, size), (other, other_size) in zip(left, right, strict=True):
-            largest = max(size, abs(ratio) * other_size)
-            if abs(value - ratio * other) > tolerance(digits) * largest:
-                return 0
+    look = first_look(a, b)
+    if not are_proportional(look.pairs(a, b, work), 0):
+        return 0
+    look = second_look(look, a, b, work)
+    pairs = look.pairs(a, b, work)
+    if not are_proportional(pairs, look.digits):
+        return 0
+    first, other = pairs[0]
+    ratio = first.value / other.value
     return ratio if CONTEXT.im(ratio) == 0 else 0
+
+
+def are_proportional(pairs: list[tuple[Sample, Sample]], digits: int) -> bool:
+    """Whether the ratio of two expressions is the same at every point as at the first."""
+    first, other = pairs[0]
+    if abs(first.value) <= first.error or abs(other.value) <= other.error:
+        return False
+    for x, y in pairs[1:]:
+        error = x.error * abs(other.value) + y.error * abs(first.value)
+        error += other.error * abs(x.value) + first.error * abs(y.value)
+        if not are_close(x.value * other.value, y.value * first.value, error, digits):
+            return False
+    return True
+
+
+def is_near(decimals: Any, value: Any, work: Work) -> bool:
+    """Whether decimals are an approximation of a number, to a twentieth of it."""
+    if isinstance(value, sympy.Expr) and not (value.free_symbols | decimals.free_symbols):
+        (x, y) = Look((), False, DIGITS).pairs(decimals, value, work)[0]
+        return bool(20 * abs(x.value - y.value) <= abs(y.value))
+    return False

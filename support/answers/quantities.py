@@ -42,11 +42,16 @@ def name_of(parts: list[Part]) -> str:
 
 
 def name_of_group(group: Group) -> str:
-    r"""(x, y), |AB| and [ABC], an area."""
-    if group.text in ("(", "\\mid"):
-        pieces, _ = cut(list(group.parts), ",")
-        return joined_names(pieces, ",")
-    return plain_name(list(group.parts)) if group.text == "[" else ""
+    """(x, y), in the order of the alphabet; |AB|, a size; [ABC], an area."""
+    parts = list(group.parts)
+    if group.text == "(":
+        pieces, _ = cut(parts, ",")
+        names = joined_names(pieces, ",")
+        return names if names.split(",") == sorted(names.split(",")) else ""
+    if group.text in ("[", "\\mid"):
+        name = plain_name(parts)
+        return group.opening + name + group.closing if name else ""
+    return ""
 
 
 def joined_names(pieces: list[list[Part]], sign: str) -> str:
@@ -55,20 +60,20 @@ def joined_names(pieces: list[list[Part]], sign: str) -> str:
 
 
 def name_of_application(parts: list[Part]) -> str:
-    r"""\sin A, \sin^2 A, \log_2 x: a function and what it is taken of."""
-    rest = parts[1:]
-    while len(rest) > 2 and rest[0].text in ("^", "_"):
-        rest = rest[2:]
+    r"""\sin A and \cos(A): a function of an angle that bears a name."""
+    function, *rest = parts
     argument = inside(rest[0]) if len(rest) == 1 else rest
-    is_named = bool(plain_name(argument))
+    is_named = function.text in words.TRIGONOMETRIC and plain_name(argument)
     return "".join(full_text(part) for part in parts) if is_named else ""
 
 
 def is_application(parts: list[Part]) -> bool:
     """f(2), P(X=3) and V(r); but not x(y)."""
-    if len(parts) != 2 or parts[0].kind != "letter" or parts[1].text != "(":
+    if len(parts) != 2:
         return False
-    return parts[0].text.isupper() or parts[0].text in "fghpqrn"
+    head, argument = parts
+    is_function = head.text.isupper() or head.text in "fghpqrn"
+    return head.kind == "letter" and is_function and argument.text == "("
 
 
 def plain_name(parts: list[Part]) -> str:
@@ -77,9 +82,11 @@ def plain_name(parts: list[Part]) -> str:
     rest = list(parts)
     while rest:
         part = rest.pop(0)
+        if part.kind == "word" and part.text.lower() in words.NO_NAME:
+            return ""
         if part.text in words.NAME_MARKS:
-            continue
-        if part.text == "_" and names and rest:
+            names.append(part.text)
+        elif part.text == "_" and names and rest:
             names.append("_" + full_text(rest.pop(0)))
         elif part.kind in ("letter", "word"):
             names.append(part.text)
@@ -137,16 +144,24 @@ def without_trailing(parts: list[Part]) -> list[Part]:
 
 def without_remark(parts: list[Part]) -> list[Part]:
     r"""Without a bracket of words at the end: 18 eggs (9 left), \frac56 (\approx 0.83)."""
-    if len(parts) < 2 or parts[-1].text != "(":
+    if len(parts) < 2:
         return parts
-    inner = inside(parts[-1])
-    texts = [part.text.lower() for part in inner]
-    if set(texts) & words.NO_REMARK:
+    *before, bracket = parts
+    if bracket.text != "(" or not bracket.spaced or is_text(before):
+        return parts
+    inner = inside(bracket)
+    if is_one_number(inner) or {part.text.lower() for part in inner} & words.NO_REMARK:
         raise Unread("a bracket that may change the value")
+    has_unit = any(part.kind == "word" for part in before)
+    if is_text(inner) and not has_unit:
+        return [*before, *inner]  # 5 (cents), 9 (apples)
+    is_approximation = bool(inner) and inner[0].text in ("≈", "=")
     has_words = any(part.kind == "word" for part in inner)
-    is_approximation = bool(texts) and texts[0] in ("≈", "=")
-    is_behind_a_unit = parts[-2].kind == "word"
-    return parts[:-1] if has_words or is_approximation or is_behind_a_unit else parts
+    return before if is_approximation or has_words else parts
+
+
+def is_text(parts: list[Part]) -> bool:
+    return bool(parts) and all(part.kind == "word" for part in parts)
 
 
 def text_value(parts: list[Part]) -> Any:
@@ -177,18 +192,23 @@ def currency_in_front(parts: list[Part]) -> tuple[str, list[Part]]:
 
 def is_one_number(parts: list[Part]) -> bool:
     r"""-12.5, 3/4 and \frac{1}{2}: no sum and no letters."""
-    unsigned = parts[1:] if parts and parts[0].text in ("-", "+") else parts
-    for part in unsigned:
-        is_inner = isinstance(part, Group) and part.text == "{" and is_one_number(inside(part))
-        if not (is_inner or part.kind in ("number", "repeat") or part.text in ("/", "\\frac")):
-            return False
-    return True
+    is_signed = bool(parts) and parts[0].text in ("-", "+")
+    return all(is_in_one_number(part) for part in parts[is_signed:])
 
 
-def magnified(value: Any, cursor: Cursor) -> Any:
-    """The value times the magnitudes behind it: 5 hundred thousand."""
-    while cursor.peek().kind == "word" and cursor.peek().text.lower() in words.MAGNITUDES:
-        magnitude = words.MAGNITUDES[cursor.take().text.lower()]
+def is_in_one_number(part: Part) -> bool:
+    if part.text == "{":
+        return is_one_number(inside(part))
+    return part.kind in ("number", "repeat") or part.text in ("/", "\\frac")
+
+
+def magnified(value: Any, cursor: Cursor, is_simple: bool) -> Any:
+    """The value times the magnitudes behind it: 5 hundred thousand; of one number only."""
+    while cursor.word() in words.MAGNITUDES:
+        if not is_simple:
+            raise Unread("a magnitude of more than one number")
+        magnitude = words.MAGNITUDES[cursor.word()]
+        cursor.take()
         value = values.multiply([value, sympy.Integer(magnitude)])
     return value
 
@@ -198,15 +218,12 @@ def unit_of(parts: list[Part], currency: str) -> str:
     if not parts:
         return currency
     cursor = Cursor(parts)
-    if cursor.peek().text.lower() == "per" or cursor.next_is("/"):
-        unit = currency
-    else:
-        unit = simple_unit(cursor)
-        if currency and unit != currency:
-            raise Unread("two units")
-    while cursor.peek().text.lower() == "per" or cursor.next_is("/"):
+    unit = currency if is_per(cursor) else simple_unit(cursor)
+    if currency and unit != currency:
+        raise Unread("two units")
+    while is_per(cursor):
         cursor.take()
-        while cursor.peek().text.lower() in ("a", "an", "each"):
+        while cursor.word() in ("a", "an", "each"):
             cursor.take()
         unit += "/" + simple_unit(cursor)
     if cursor.rest() or not unit:
@@ -214,32 +231,62 @@ def unit_of(parts: list[Part], currency: str) -> str:
     return words.SPEEDS.get(unit, unit)
 
 
+def is_per(cursor: Cursor) -> bool:
+    return cursor.word() == "per" or cursor.next_is("/")
+
+
 def simple_unit(cursor: Cursor) -> str:
     """cm, square feet, cm^2, degrees, or one or two words: what is counted."""
-    part = cursor.take()
-    if part.kind == "letter" and part.text in words.ONE_LETTER_UNITS and cursor.position > 1:
-        return part.text + unit_exponent(cursor)  # the h of km/h
-    area = words.AREAS.get(part.text.lower(), "")
-    if area and unit_word(cursor.peek()):
+    area = words.AREAS.get(cursor.word(), "")
+    if area and unit_word(cursor.peek(1)):
+        cursor.take()
         return unit_word(cursor.take()) + area
+    word = cursor.word()
+    part = cursor.take()
+    is_behind_per = cursor.position > 1
+    if is_behind_per and part.kind == "letter" and part.text in words.ONE_LETTER_UNITS:
+        return part.text + unit_exponent(cursor)  # the h of km/h
     unit = unit_word(part)
     if unit:
-        exponent = unit_exponent(cursor)
-        skip_counted(cursor, most=1)
-        return unit + exponent
-    if not is_counted(part):
-        raise Unread(f"{part.text!r} is no unit")
-    counted = [words.noun(part.text)]
-    if is_counted(cursor.peek()):
-        counted.append(words.noun(cursor.take().text))
-    skip_counted(cursor, most=0)
-    return " ".join(counted)
+        unit += unit_exponent(cursor)
+        if is_counted(cursor.word()):
+            unit += " " + cursor.take().text.lower()  # 13 years old, 20 degrees Celsius
+    else:
+        unit = counted(word, cursor)
+    skip_contents(cursor)
+    return unit
+
+
+def counted(word: str, cursor: Cursor) -> str:
+    """What is counted, in one or two words, the first of which was taken: eggs, large eggs."""
+    if not is_counted(word):
+        raise Unread(f"{word!r} is no unit")
+    following = cursor.word()
+    if not is_counted(following):
+        return words.noun(word)
+    cursor.take()
+    return words.noun(word) + " " + words.noun(following)
+
+
+def skip_contents(cursor: Cursor) -> None:
+    """2 cups of flour, 7 pieces of red candy: what stands behind "of" is not the unit."""
+    if cursor.word() == "of" and is_counted(cursor.word(1)):
+        cursor.take()
+        while is_counted(cursor.word()):
+            cursor.take()
+
+
+def is_counted(word: str) -> bool:
+    """Whether a word can be a thing that is counted."""
+    return bool(word) and word not in words.CHANGES_A_VALUE
 
 
 def unit_word(part: Any) -> str:
     r"""The unit that a part names, or an empty string: cm, %, °, \$."""
-    if isinstance(part, Group) or part.kind not in ("word", "sign"):
+    if part.kind not in ("word", "sign"):
         return ""
+    if part.text in words.ORDINALS:
+        return "th"
     return words.UNITS.get(part.text) or words.UNITS.get(part.text.lower(), "")
 
 
@@ -254,22 +301,6 @@ def unit_exponent(cursor: Cursor) -> str:
     return "^" + exponent
 
 
-def skip_counted(cursor: Cursor, most: int) -> None:
-    """What follows a unit: 13 years old, 2 cups of flour, 7 pieces of red candy."""
-    for _ in range(most):
-        if is_counted(cursor.peek()):
-            cursor.take()
-    if cursor.peek().text == "of" and is_counted(cursor.peek(1)):
-        cursor.take()
-        while is_counted(cursor.peek()):
-            cursor.take()
-
-
-def is_counted(part: Any) -> bool:
-    """Whether a word can be a thing that is counted."""
-    return part.kind == "word" and part.text.lower() not in words.CHANGES_A_VALUE
-
-
 # ---------------------------------------------------------------- numbers in special spelling
 
 
@@ -278,8 +309,10 @@ def repeating(text: str) -> sympy.Rational:
     before, _, after = text.partition("\\")
     whole, _, fixed = before.partition(".")
     period = "".join(character for character in after if character.isdigit())
-    value = sympy.Rational(int(whole + fixed or "0"), 10 ** len(fixed))
-    return value + sympy.Rational(int(period), (10 ** len(period) - 1) * 10 ** len(fixed))
+    scale = 10 ** len(fixed)
+    nines = 10 ** len(period) - 1
+    beginning = int(whole + fixed or "0")
+    return sympy.Rational(beginning, scale) + sympy.Rational(int(period), scale * nines)
 
 
 def subscript(cursor: Cursor) -> str:
@@ -293,22 +326,26 @@ def subscript(cursor: Cursor) -> str:
 
 def unknown(side: list[Part]) -> str:
     """The letter that an inequality is about, or an empty string."""
-    is_letter = len(side) in (1, 3) and side[0].kind == "letter" and side[0].text not in "ei"
-    return name_of(side) if is_letter else ""
+    if len(side) not in (1, 3):
+        return ""
+    letter = side[0]
+    if letter.kind != "letter" or letter.text in "ei":
+        return ""
+    return name_of(side)
 
 
-def is_inequality(value: Any) -> bool:
-    """Whether a value is an interval that bears a name: x < 3."""
-    return isinstance(value, Node) and value.kind == "name" and is_interval(value.parts[0])
+def ends_in_a_magnitude(parts: list[Part]) -> bool:
+    return parts[-1].kind == "word" and parts[-1].text.lower() in words.MAGNITUDES
 
 
-def is_interval(value: Any) -> bool:
-    return isinstance(value, Node) and value.kind in ("()", "[]", "(]", "[)")
+def is_named(value: Any) -> bool:
+    return isinstance(value, Node) and value.kind == "name"
 
 
 def union_of_inequalities(items: list[Any]) -> Any:
     """x < -3 or x > 3."""
+    intervals = [item.parts[0] for item in items]
     names = {item.parts[1] for item in items}
     if len(names) > 1:
         return values.a_list(items)
-    return Node("name", (values.union([item.parts[0] for item in items]), names.pop()))
+    return Node("name", (values.union(intervals), names.pop()))

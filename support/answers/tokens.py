@@ -27,7 +27,8 @@ class Unread(ValueError):
 class Token:
     """A piece of an answer.
 
-    kind   "number", "letter", "function", "word", "sign", or "break" between two lines
+    kind   "number", "letter", "function", "word", "sign", "break" between two lines; "repeat", a
+           repeating decimal; "code", what is neither: 2021-03-04, 0160 and sinab
     text   the number in digits, the letter, the word in lower case, or a sign of the table SIGNS
     spaced whether a space stands before it
     """
@@ -42,28 +43,35 @@ class Token:
 SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 RESPELLED: list[tuple[str, Any]] = [
+    (r"[^\S\n]+", " "),
     # Unicode: 3½, x², 101₂, ∛8 and 5㎡.
     ("[¼-¾⅐-⅞]", lambda m: vulgar_fraction(m[0])),
     ("([㎜-㎞])([²³])", r"\1^\2"),
     ("㎡|㎥|㎢", lambda m: {"㎡": r"\text{m}^2", "㎥": r"\text{m}^3", "㎢": r"\text{km}^2"}[m[0]]),
     ("[⁰¹²³⁴-⁹⁺⁻ⁿ]+", lambda m: "^{" + m[0].translate(SUPERSCRIPTS) + "}"),
     ("[₀-₉]+", lambda m: "_{" + m[0].translate(SUBSCRIPTS) + "}"),
-    ("√([0-9]+)", r"\\sqrt{\1}"),
-    ("([∛∜])([0-9]+)", r"\1{\2}"),
+    ("([√∛∜])([0-9]+)", r"\1{\2}"),
     ("∛", r"\\sqrt[3]"),
     ("∜", r"\\sqrt[4]"),
-    ("℃", "°"),
-    (r"\\mathbb\s*\{?\s*R\s*\}?|ℝ", "(-∞,∞)"),
+    (r"\\mathbb ?\{? ?R ?\}?|ℝ", "(-∞,∞)"),
     # Words with full stops: 4:30 p.m., Rs. 20, 12 sq. units, 12 ft. long.
-    (r"\b([aApP])\.?\s?[mM]\.(?![A-Za-z])", r"\1m"),
+    (r"\b([aApP])\.? ?[mM]\.(?![A-Za-z])", r"\1m"),
     (r"\b(Rs|sq|cu|approx|ft|in|oz|lbs?|cm|mi|yd|hrs?|mins?|secs?)\.(?=\s|$)", r"\1 "),
-    # 12^{\text{th}} is 12th; 30^\circ and 30^{\circ} are 30°, and 20°C too.
-    (r"(?<=[0-9])\s*\^\s*\{?\s*(?:\\text\s*\{)?\s*(st|nd|rd|th)\b\s*\}{0,2}", r"\1"),
-    (r"\^\s*\{?\s*\\circ(?![A-Za-z])\s*\}?", "°"),
-    (r"°\s*[CF](?![A-Za-z])", "°"),
-    # What stands around an answer: **73**, '73' and "73." are 73.
-    (r"^[\s*'\"`“”‘’\u200b\ufeff]+|[\s*'\"`“”‘’\u200b\ufeff]+$", ""),
+    # 12^{\text{th}} is 12th; 30^\circ and 30^{\circ} are 30°, and 20°C is 20° Celsius.
+    (r"(?<=[0-9])\^ ?\{? ?(?:\\text ?\{ ?(st|nd|rd|th) ?\}|\{?(th)) ?\}?", r"\1\2"),
+    (r"\^ ?\{? ?\\circ(?![A-Za-z]) ?\}?|º", "°"),
+    ("℃", "°C"),
+    (r"° ?([CF])(?![A-Za-z])", lambda m: {"C": "° Celsius", "F": "° Fahrenheit"}[m[1]]),
+    # Units of one letter at the end, behind a space: 5 m, 144 m^3, 9.8 m/s^2.
+    (r"(?<=[0-9]) ([mgshL])(?=(?:\^\{?[23]\}?)?(?:/[a-z]+(?:\^\{?2\}?)?)?[ .$]*$)", r"\\text{ \1}"),
+    ("(?<=[0-9]) ?x ?(?=10 ?\\^)", "*"),  # 6.02 x 10^23
+    # What stands around an answer: **73**, '73' and "73" are 73.
+    (r"^[\s*\u200b\ufeff]+|[\s*\u200b\ufeff]+$", ""),
+    (r"""(?s)^(?:'(.*)'|"(.*)"|`(.*)`|“(.*)”|‘(.*)’)$""", lambda m: m[m.lastindex]),
 ]
+
+# 2e-3 is 0.002, but in e^2 - 2e - 3 and \frac{2e-1}{3} e is Euler's number.
+EULER = re.compile(r"e ?\^|\{[^{}]*[0-9]e[-+]?[0-9]")
 
 
 def vulgar_fraction(character: str) -> str:
@@ -74,118 +82,119 @@ def vulgar_fraction(character: str) -> str:
 def respelled(text: str) -> str:
     for pattern, replacement in RESPELLED:
         text = re.sub(pattern, replacement, text)
-    return unicodedata.normalize("NFKC", text)
+    if EULER.search(text):
+        text = re.sub("(?<=[0-9])e(?=[-+]?[0-9])", " e ", text)
+    return "".join(compatible(character) for character in text)
+
+
+def compatible(character: str) -> str:
+    """The plain form of wide and similar letters; but 2ᵏ is not 2k."""
+    is_raised = unicodedata.decomposition(character).startswith(("<super>", "<sub>"))
+    return character if is_raised else unicodedata.normalize("NFKC", character)
 
 
 # ---------------------------------------------------------------- pieces
 
-# A comma of thousands: 1,234 but also 1{,}234, 1,\!234 and 1\,234; a plain space never joins.
+# A comma of thousands: 1{,}234, 1,\!234 and 1\,234; a plain space never joins.
 TEX_COMMA = r"(?:,?\s*\\!\s*|\s*\{\s*,\s*\}\s*|\\,)"
-PIECES = re.compile(
-    rf"""
-    (?P<code>   [0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}} | 0[0-9]{{3,}} )       # 2021-03-04, 0160
-  | (?P<repeat> [0-9]*\.[0-9]*\\(?:overline|bar|dot)\s*\{{?[0-9]+\}}?
-                (?:[0-9]*\\dot\s*\{{?[0-9]\}}?)? )                     # 0.1\overline{{6}}
-  | (?P<number> [0-9]{{1,3}}(?:(?:,|{TEX_COMMA})[0-9]{{3}})+(?![0-9])(?:\.[0-9]+)?
-              | (?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+(?![0-9A-Za-z.]))? )
-  | (?P<color>  {words.COLOR} )
-  | (?P<text>   {TEXT}\s*\{{(?P<inside>[^{{}}]*)\}} )
-  | (?P<bounds> \\(?:begin|end)\s*\{{[A-Za-z]+\*?\}} )                    # of a matrix
-  | (?P<nobracket> \\(?:left|right)\s*\. )
-  | (?P<line>   \\\\(?:\s*\[[^\]]*\])? | \n | \\q?quad(?![A-Za-z]) )
-  | (?P<space>  [^\S\n]+ | ~ | \\[ ] | \$ | \\[()\[\]] )
-  | (?P<command> \\[A-Za-z]+ | \\. )
-  | (?P<letters> [A-Za-z]+ )
-  | (?P<sign>   [<>!]= | \*\* | \S )
-    """,
-    re.VERBOSE | re.DOTALL,
-)
-PAIR = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")  # (1,200) is a pair; outside brackets 1,200 is one
+PIECES = rf"""
+    (?P<code>     [0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}} | 0[0-9]{{3,}} )    # 2021-03-04, 0160
+  | (?P<repeat>   [0-9]*\.[0-9]*\\(?:overline|bar|dot)\s*(?:\{{[0-9]+\}}|[0-9](?![0-9]))
+                  (?:[0-9]*\\dot\s*\{{?[0-9]\}}?)? )                   # 0.1\overline{{6}}
+  | (?P<number>   [0-9]{{1,3}}(?:COMMA[0-9]{{3}})+(?![0-9])(?:\.[0-9]+)?
+                | (?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)
+                  (?:[eE](?:-?[0-9]+|\+[0-9]{{2,}})(?![0-9A-Za-z.]))? )
+  | (?P<text>     {TEXT}\s*\{{[^{{}}]*\}} )
+  | (?P<bounds>   \\(?:begin|end)\s*\{{[A-Za-z]+\*?\}} )               # of a matrix
+  | (?P<break>    \\\\(?:\s*\[[^\]]*\])? | \n | \\q?quad(?![A-Za-z]) )
+  | (?P<space>    [^\S\n]+ | ~ | \\[ ] | \$ | \\[()\[\]] | {words.COLOR} | \\(?:left|right)\s*\. )
+  | (?P<nothing>  \\! )
+  | (?P<letters>  [A-Za-z]+ )
+  | (?P<sign>     \\[A-Za-z]+ | \\. | [<>!]= | \*\* | \S )
+"""
+# Inside brackets a plain comma is none of thousands: (1,200) is a pair.
+OUTSIDE = re.compile(PIECES.replace("COMMA", f"(?:,|{TEX_COMMA})"), re.VERBOSE | re.DOTALL)
+INSIDE = re.compile(PIECES.replace("COMMA", TEX_COMMA), re.VERBOSE | re.DOTALL)
 COLUMNS = re.compile(r"(\\begin\s*\{array\})\s*\{[clr| ]*\}")
 
 
 def tokenize(text: str) -> list[Token]:
     """The tokens of an answer; of nothing but layout there are none."""
     tokens: list[Token] = []
-    text = COLUMNS.sub(r"\1", respelled(text))
-    for token in pieces(text, in_text=False, before=tokens):
+    for token in tokens_of(COLUMNS.sub(r"\1", respelled(text)), in_text=False, before=tokens):
         tokens.append(token)
-    while tokens and (tokens[-1].kind == "break" or tokens[-1].text in ".,;:"):
+    return without_punctuation(tokens)
+
+
+def without_punctuation(tokens: list[Token]) -> list[Token]:
+    """Without a full stop or comma at the end; "1, 3, 5, ..." goes on, and is left as it is."""
+    while tokens and tokens[-1].kind == "break":
+        tokens.pop()
+    ends = [token.text for token in tokens[-2:]]
+    if ends and ends[-1] in ".,;:" and ends != [".", "."]:
         tokens.pop()
     return tokens
 
 
-def pieces(text: str, in_text: bool, before: list[Token]) -> Iterator[Token]:
-    """The tokens of a part of an answer; `before` are those in front of it, as they grow."""
-    spaced = in_text
+def scan(text: str) -> Iterator[tuple[str, str]]:
+    """The pieces of a text, each with the name of its pattern."""
     depth = 0
     position = 0
     while position < len(text):
-        found = PIECES.match(text, position)
-        assert found  # whatever a text holds is at least a sign or a space
-        kind = found.lastgroup
+        found = (INSIDE if depth > 0 else OUTSIDE).match(text, position)
+        assert found and found.lastgroup  # whatever stands in a text is at least a sign or a space
         piece = found[0]
+        depth += piece in ("(", "[", "\\{", "\\lbrace", "\\langle")
+        depth -= piece in (")", "]", "\\}", "\\rbrace", "\\rangle")
         position = found.end()
-        if kind == "number" and depth and PAIR.match(piece):
-            piece = piece.partition(",")[0]
-            position = found.start() + len(piece)
-        if kind in ("space", "nobracket", "color"):
+        yield found.lastgroup, piece
+
+
+def tokens_of(text: str, in_text: bool, before: list[Token]) -> Iterator[Token]:
+    """The tokens of a part of an answer; `before` are those in front of it, as they grow."""
+    spaced = in_text
+    for kind, piece in scan(text):
+        if kind == "space" or piece in LAYOUT:
             spaced = True
-            continue
-        if kind == "line":
-            yield Token("break", "\n")
-            spaced = True
-            continue
-        if kind in ("text", "inside"):
-            yield from pieces(found["inside"], in_text=True, before=before)
-            spaced = found["inside"].endswith(" ")
-            continue
-        if kind == "letters":
+        elif kind == "text":
+            inside = piece.partition("{")[2][:-1]
+            yield from tokens_of(inside, in_text=True, before=before)
+            spaced = inside.endswith(" ")
+        elif kind == "letters":
             yield from read_letters(piece, in_text, spaced, before)
-        elif kind == "command" and piece in LAYOUT:
-            spaced = spaced or piece != "\\!"
-            continue
-        else:
-            depth += brackets(piece)
-            if len(piece) == 2 and piece.isdigit() and before and is_before_two(before[-1]):
-                yield Token("number", piece[0])  # \frac12
-                piece = piece[1]
-            yield Token(*single(str(kind), piece), spaced)
-        spaced = False
+            spaced = False
+        elif kind != "nothing":
+            yield from plain_tokens(kind, piece, spaced, before)
+            spaced = kind == "break"
 
 
-def is_before_two(token: Token) -> bool:
-    r"""Whether two arguments follow: TeX takes the two digits of \frac12 apart."""
-    return token.text in ("\\frac", "\\binom")
+def plain_tokens(kind: str, piece: str, spaced: bool, before: list[Token]) -> Iterator[Token]:
+    r"""A number or a sign; TeX takes the two digits of \frac12 apart."""
+    last = before[-1].text if before else ""
+    if kind == "sign":
+        yield sign(piece, spaced)
+    elif kind == "break":
+        yield Token("break", "\n")
+    elif kind == "bounds":
+        yield Token("sign", re.sub(r"\s", "", piece), spaced)
+    elif last in ("\\frac", "\\binom") and len(piece) == 2 and piece.isdigit():
+        yield Token("number", piece[0], spaced)
+        yield Token("number", piece[1])
+    elif kind == "number":
+        yield Token("number", re.sub(rf"{TEX_COMMA}|,", "", piece), spaced)
+    else:
+        yield Token(kind, piece, spaced)
 
 
-def brackets(piece: str) -> int:
-    """How many brackets a piece opens (1), closes (-1) or neither (0)."""
-    return (piece in "([" or piece == "\\{") - (piece in ")]" or piece == "\\}")
-
-
-def single(kind: str, piece: str) -> tuple[str, str]:
-    """The kind and the text of a piece that is one token."""
-    if kind == "number":
-        return "number", re.sub(rf"{TEX_COMMA}|,", "", piece)
-    if kind == "repeat":
-        return "repeat", piece
-    if kind == "code":
-        return "code", piece
-    if kind == "bounds":
-        return "sign", re.sub(r"\s", "", piece)
-    piece = SIGNS.get(piece, piece)
-    if piece in GREEK:
-        return "letter", piece
-    if piece in GREEK_LETTERS:
-        return "letter", GREEK_LETTERS[piece]
-    if piece in FUNCTIONS.values() and piece not in ("π", "∞"):
-        return "function", piece
-    if piece in words.UNITS and piece not in "%°$":
-        return "word", piece
-    if piece == "\\$":
-        return "word", "$"
-    return "sign", piece
+def sign(piece: str, spaced: bool) -> Token:
+    """A sign or a command, under the name that the tables give it."""
+    name = SIGNS.get(piece, piece)
+    if name in GREEK or name in GREEK_LETTERS:
+        return Token("letter", GREEK_LETTERS.get(name, name), spaced)
+    if name == "\\$" or (name in words.UNITS and name not in "%°"):
+        return Token("word", name.removeprefix("\\"), spaced)
+    is_function = name in FUNCTIONS.values() and name not in "π∞"
+    return Token("function" if is_function else "sign", name, spaced)
 
 
 # ---------------------------------------------------------------- letters
@@ -196,8 +205,10 @@ def read_letters(letters: str, in_text: bool, spaced: bool, before: list[Token])
     last = before[-1] if before else None
     is_glued = last is not None and not spaced and ends_a_value(last)
     lower = letters.lower()
-    if is_glued and is_glued_unit(letters, last):
+    if last and not spaced and is_glued_unit(letters, last):
         yield Token("word", letters, False)
+    elif last and last.text == "/" and len(letters) > 1 and letters in words.UNITS:
+        yield Token("word", letters, spaced)  # 5 miles/hour
     elif in_text and (len(letters) > 1 or is_unit_letter(letters, last)):
         yield word(letters, spaced)
     elif letters in FUNCTIONS:
@@ -205,7 +216,7 @@ def read_letters(letters: str, in_text: bool, spaced: bool, before: list[Token])
     elif not is_glued and lower in words.SEPARATORS:
         yield Token("sign", lower, spaced)
     elif not is_glued and can_precede_a_word(last) and words.is_word(letters):
-        if words.GLUED_FUNCTION.fullmatch(letters):
+        if words.GLUED_FUNCTIONS.fullmatch(letters):
             yield from variables(letters, spaced)
         else:
             yield word(letters, spaced)
@@ -231,17 +242,20 @@ def function(letters: str, spaced: bool) -> Token:
 
 
 def variables(letters: str, spaced: bool) -> Iterator[Token]:
-    """2cosx: its function and its variable; abc: three variables."""
-    if words.GLUED_FUNCTION.fullmatch(letters):
-        parts = words.FUNCTION_NAMES.findall(letters)
+    """2cosx: its function and its variable; abc: three variables; sinab: not clear."""
+    if words.GREEK_WORD.fullmatch(letters):
+        yield Token("letter", "\\" + letters, spaced)
+    elif words.GLUED_FUNCTIONS.fullmatch(letters):
+        for part in words.FUNCTION_NAMES.findall(letters):
+            is_function = part in FUNCTIONS
+            yield function(part, spaced) if is_function else Token("letter", part, spaced)
+            spaced = False
+    elif words.FUNCTION_INSIDE.search(letters):
+        yield Token("code", letters, spaced)
     else:
-        parts = list(letters)
-    for part in parts:
-        if part in FUNCTIONS:
-            yield function(part, spaced)
-        else:
-            yield Token("letter", part, spaced)
-        spaced = False
+        for letter in letters:
+            yield Token("letter", letter, spaced)
+            spaced = False
 
 
 def ends_a_value(token: Token) -> bool:
@@ -255,10 +269,20 @@ def can_precede_a_word(token: Token | None) -> bool:
     return token.text not in {*"+-*/^_{±∓", "\\frac", "\\sqrt"}
 
 
-def is_glued_unit(letters: str, last: Token | None) -> bool:
-    """5cm and 12th; but 5in and 5m are products, as in LaTeX."""
-    is_after_number = last is not None and last.kind in ("number", "repeat")
-    return is_after_number and len(letters) > 1 and letters in words.UNITS and letters != "in"
+def is_glued_unit(letters: str, last: Token) -> bool:
+    """5cm and 12th; but 2mg, 5in and 2st are products."""
+    if last.kind not in ("number", "repeat"):
+        return False
+    if letters in ("st", "nd", "rd", "th"):
+        return letters == ordinal(last.text)
+    return letters in words.GLUED_UNITS
+
+
+def ordinal(number: str) -> str:
+    """The ending of 1st, 2nd, 3rd, 4th, 11th, 21st."""
+    if number.endswith(("11", "12", "13")):
+        return "th"
+    return {"1": "st", "2": "nd", "3": "rd"}.get(number[-1], "th")
 
 
 def is_unit_letter(letter: str, last: Token | None) -> bool:

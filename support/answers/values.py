@@ -23,6 +23,7 @@ class Node:
          "name"                (value, name): x = 5 is Node("name", (5, "x"))
          "unit"                (value, unit): 5 cm, 30°, $5, 25% and 18 eggs
          "chain"               the sides of x = 2 + 3 = 5, which may turn out to be different
+         "≈"                   (value, decimals): 2π ≈ 6.28, which may turn out to be wrong
          "base"                (digits, base): 101_2
          "text"                words: no solution
          "=" "≠" "<" "≤"       one part, left side - right side, which is compared with 0

@@ -67,7 +67,7 @@ SIGNS = table(r"""
 # What only typesets: x\,y, \left( x \right), \color{red}{5}; it is left out.
 LAYOUT = set(
     r"\left \right \middle \big \Big \bigg \Bigg \bigl \bigr \Bigl \Bigr \biggl \biggr \Biggl"
-    r" \Biggr \displaystyle \textstyle \scriptstyle \limits \nolimits \, \; \: \! \> \( \) \[ \]"
+    r" \Biggr \displaystyle \textstyle \scriptstyle \limits \nolimits \, \; \: \>"
     r" \underline \boxed \fbox \ensuremath \bf \rm \it \small \large \Large \normalsize".split()
 )
 
@@ -78,6 +78,7 @@ COLOR = r"\\(?:color|textcolor)\s*\{[^{}]*\}"
 # \angle ABC and \overline{AB} are names; they are no numbers.
 NAME_MARKS = set(r"\angle \triangle \overline \vec \hat \bar \overrightarrow \widehat".split())
 
+TRIGONOMETRIC = ("\\sin", "\\cos", "\\tan", "\\cot", "\\sec", "\\csc")
 GREEK = set(
     r"\alpha \beta \gamma \delta \epsilon \varepsilon \zeta \eta \theta \vartheta \iota \kappa"
     r" \lambda \mu \nu \xi \rho \sigma \tau \phi \varphi \chi \psi \omega \Gamma \Delta \Theta"
@@ -124,11 +125,12 @@ FUNCTIONS = table(r"""
     ∞: infinity inf Infinity
 """)
 
-# Letters in which a function or constant is glued to a variable: 2cosx, absinC, 3lnx, 2pir.
-GLUED_FUNCTION = re.compile(
-    r"[a-zA-Z]{0,2}(?:arcsin|arccos|arctan|sin|cos|tan|sqrt|log|ln|pi)[ru-zA-Z]?"
-)
-FUNCTION_NAMES = re.compile(r"arcsin|arccos|arctan|sqrt|sin|cos|tan|log|ln|exp|pi|[A-Za-z]")
+# Letters in which functions or constants are glued to variables: 2cosx, absinC, 3lnx, 2sinxcosy.
+GLUED = r"(?:arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|sqrt|log|ln|pi)"
+GLUED_FUNCTIONS = re.compile(rf"(?:[a-zA-Z]{{0,2}}{GLUED}[ru-zA-Z]?)+")
+FUNCTION_INSIDE = re.compile("sin|cos|tan|sqrt|log|ln")
+FUNCTION_NAMES = re.compile(rf"{GLUED}|[A-Za-z]")
+GREEK_WORD = re.compile("alpha|beta|gamma|delta|theta|lambda|sigma|omega|phi|mu")
 
 # ---------------------------------------------------------------- units
 
@@ -145,7 +147,9 @@ UNITS = table("""
     mg: milligram milligrams
     g: gram grams
     kg: kilogram kilograms kgs
-    pound: pounds lb lbs £ GBP
+    pound: pounds
+    lb: lbs
+    £: GBP
     oz: ounce ounces
     s: sec secs second seconds
     min: mins minute minutes
@@ -170,9 +174,10 @@ UNITS = table("""
     am: AM
     pm: PM
     %: percent pct percentage
-    th: st nd rd
 """)
-CURRENCIES = {"dollar", "euro", "pound", "yen", "rupee", "yuan"}  # these may stand in front
+GLUED_UNITS = set("mm cm km kg ml mL lb lbs oz ft mph hrs mins cents".split())  # 5cm
+ORDINALS = {"st", "nd", "rd", "th"}
+CURRENCIES = {"dollar", "euro", "£", "yen", "rupee", "yuan"}  # these may stand in front
 ONE_LETTER_UNITS = set("mgshL")  # letters, unless they stand in \text
 SPEEDS = {"mi/h": "mph"}
 AREAS = {"square": "^2", "sq": "^2", "cubic": "^3", "cu": "^3"}  # 12 square feet, 12 sq. units
@@ -203,7 +208,8 @@ NUMBER_WORDS = {
 
 # "about 5", "the answer is 5", "option B", "a parabola": left out at the beginning.
 LEADING = set(
-    "the a an answer final is are about approximately approx roughly exactly option choice".split()
+    "the a an answer final about approximately approx roughly exactly option choice total"
+    " point points".split()
 )
 
 # "72 clips in total": left out at the end.
@@ -224,21 +230,25 @@ CHANGES_A_VALUE = (
     tripled twenty thirty forty fifty sixty seventy eighty ninety thirteen fourteen fifteen
     sixteen seventeen eighteen nineteen january february march april may june july august
     september october november december jan feb mar apr jun jul aug sep sept oct nov dec bc ad
-    is are was so because since approximately about infinity
+    is are was so because since approximately about infinity repeating recurring binary hex octal
+    twelfth twelfths sixteenth sixteenths millionth millionths quadrillion quintillion lakh crore
+    grand score gross alpha beta gamma theta lambda
     """.split()
     )
     | set(NUMBER_WORDS)
     | set(MAGNITUDES)
 )
 
-# A bracket behind an answer is a remark, "18 eggs (9 left)", unless it holds one of these:
-# "5 (mod 7)", "5 (in thousands)", "5 (or 6)".
-NO_REMARK = set(
+# A bracket behind an answer is a remark, "18 eggs (9 left)", unless it holds one of these, which
+# may change the value or take it back: "5 (mod 7)", "5 (in thousands)", "5 (or 6)".
+NO_REMARK = CHANGES_A_VALUE | set(
     """
-    or not mod modulo base if unless except than percent hundred thousand million billion hundreds
-    thousands millions billions dozen dozens squared cubed times negative minus
+    and in to maybe perhaps probably should could might incorrect wrong error false guess
+    guessing unsure actually instead rather dont cannot
     """.split()
 )
+NO_REMARK -= set("of per at by from points is are was so because".split()) | set(NUMBER_WORDS)
+NO_NAME = NO_REMARK - set("in to and of at".split())  # "x is not = 5" gives no name
 
 # Answers in words that have a value.
 PHRASES = {"no solution": "∅", "no solutions": "∅", "empty set": "∅", "the empty set": "∅"}
@@ -255,9 +265,11 @@ def is_word(letters: str) -> bool:
     """
     if len(letters) > 1 and (letters in UNITS or letters in AREAS):
         return True
+    if GREEK_WORD.fullmatch(letters):
+        return False
     if len(letters) < 3:
         return letters.lower() in TWO_LETTER_WORDS and letters != letters.upper()
-    has_vowel = any(letter in "aeiouy" for letter in letters.lower())
+    has_vowel = any(letter in "aeiou" for letter in letters.lower())
     is_alphabetical = letters.lower() in SMALL_ALPHABET
     is_points = letters == letters.upper() and len(letters) <= 4  # the triangle ABD
     return has_vowel and not is_alphabetical and not is_points

@@ -1,0 +1,334 @@
+"""The answer in a text: where it is found, where there is none, and how long the search may take.
+
+The cases are our own.
+"""
+
+import pytest
+
+from checker import extract_answer, visible
+
+FOUND = [
+    ("So \\boxed{\\frac{1}{\\sqrt{2}}}.", "\\frac{1}{\\sqrt{2}}"),
+    ("\\boxed{1} and then \\boxed{2}", "2"),
+    ("\\fbox{ 7 }", "7"),
+    ("\\boxed 5", "5"),
+    ("$\\boxed 5$.", "5"),
+    ("\\boxed{\\{1,2\\}}", "\\{1,2\\}"),
+    ("3 + 4 = 7\n#### 7", "7"),
+    ("3 + 4 = 7\n####7", "7"),
+    ("#### 1\n#### 1,234", "1,234"),
+    ("The answer is 42.", "42"),
+    ("Hence the answer is: 42, because 6*7=42.", "42"),
+    ("the final answer is $\\frac{1}{2}$. I hope it is correct.", "\\frac{1}{2}"),
+    ("The answer is (B).", "(B)"),
+    ("The answer is 2, 3, and 5.", "2, 3, and 5"),
+    ("The answer is 3.5 dollars", "3.5 dollars"),
+    ("The answer is \\(x=4\\).", "x=4"),
+    ("Final Answer: The area of the square is 49.", "49"),
+    ("**Answer:** 17", "17"),
+    ("**Answer: 17**", "17"),
+    ("**Final Answer**\n\n17", "17"),
+    ("16 - 3 = 13\nA: 13", "13"),
+    ("1. **Add:** 2 + 3\n\nIn all **5 apples**.", "5 apples"),
+    ("The answer is 4.<|im_end|>\nThe answer is 5.", "4"),
+    ("\\boxed{4}</s>\\boxed{5}", "4"),
+    ("<think>The answer is 3?</think>The answer is 4.", "4"),
+]
+
+BOXES = [
+    (
+        "\\boxed{\n\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}\n}",
+        "\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}",
+    ),
+    ("\\boxed{3} or \\fbox{4}, so \\fbox{4}", "4"),
+    ("\\fbox{3}, that is \\boxed{3.0}", "3.0"),
+    ("\\boxed {12}", "12"),
+    ("The answer is 3, or rather \\boxed{4}.", "4"),
+    ("\\boxed{7}\n\nThe answer is correct.", "7"),
+    ("#### 3\n\\boxed{4}", "4"),
+    ("**9** and \\boxed{8}", "8"),
+    ("\\boxed{a_{1}} \\text{ and \\boxed{\\text{yes}}}", "\\text{yes}"),
+    ("\\boxed{}", None),
+    ("\\boxed{5} and \\boxed{6", None),
+    ("The answer is 5, so \\boxed{\\frac{1}{2}", None),
+    ("\\boxed{\\{1, 2\\}", None),
+]
+
+TAGS = [
+    ("<answer>48</answer>", "48"),
+    ("<think>6 * 8</think>\n<answer> 48 </answer>", "48"),
+    ("<answer>1</answer> no, <answer>2</answer>", "2"),
+    ("<answer>\n\\boxed{48}\n</answer>", "48"),
+    ("<answer>6 * 8 is 48.\nThe answer is 48.</answer>", "48"),
+    ("<answer>$x = 4$</answer>", "x = 4"),
+    ("<answer>\\[\n\\frac{1}{2}\n\\]</answer>", "\\frac{1}{2}"),
+    ("<answer>**12**</answer>", "12"),
+    ("The answer is 3. <answer>4</answer>", "4"),
+    ("\\boxed{3} <answer>4</answer>", "4"),
+    ("I put it into <answer> tags. The answer is 5.", "5"),
+    ("<answer>6\n7</answer>", None),
+    ("<answer>" + "We add 6 and 7 and then 8. " * 20 + "</answer>", None),
+    ("<answer>48", None),
+    ("<answer>4</answer> wait, <answer>48", None),
+    ("<answer></answer>", None),
+    ("The answer is 4. <answer> </answer>", None),
+]
+
+SHOWN = [
+    ("<think>\\boxed{3}</think>\\boxed{4}", "4"),
+    ("\\boxed{3}</think>The answer is 4", "4"),
+    ("<think>a</think>no<think>b</think>The answer is 4", "4"),
+    ("The answer is 4<|endoftext|>The answer is 5", "4"),
+    ("The answer is 4 <|eot_id|><|start_header_id|>user<|end_header_id|>\n#### 5", "4"),
+    ("#### 4\n<end_of_turn>\n#### 5", "4"),
+    ("#### 4<|end_of_text|>\n#### 5", "4"),
+    ("#### 4<eos>\n#### 5", "4"),
+    ("#### 4<|eom_id|>#### 5", "4"),
+    ("#### 4<|end|>#### 5", "4"),
+    ("<|start_header_id|>assistant<|end_header_id|>\n\nThe answer is 5.<|eot_id|>", "5"),
+    ("<|im_start|>assistant\nThe answer is 5.<|im_end|>", "5"),
+    ("<s>The answer is 5.</s>", "5"),
+    ("</s>The answer is 5.", "5"),
+    ("The answer is 5\n<|im_start|>user\nIs the answer: 6", "5"),
+    ("#### 5 <start_of_turn>user\n#### 6", "5"),
+    ("<think>\\boxed{3}", None),
+    ("<think>The answer is 3.</think>", None),
+    ("<think>The answer is 3.<|im_end|></think>The answer is 4.", None),
+    ("\\boxed{3} <think>or is it", None),
+    ("I do not know.<|im_end|>\n#### 5", None),
+]
+
+HASHES = [
+    ("#### Answer: 42", "42"),
+    ("#### **42**", "42"),
+    ("#### $42$", "42"),
+    ("#### \\$18", "\\$18"),
+    ("#### -3", "-3"),
+    ("#### .5", ".5"),
+    ("#### 42 ####", "42"),
+    ("#### The final answer is 42.", "42"),
+    ("#### 42 is the answer", "42"),
+    ("#### 12 eggs a day", "12 eggs a day"),
+    ("#### x = 3\nThis is the only root.", "x = 3"),
+    ("Both are even.\n#### yes", "yes"),
+    ("Both are even.\n#### C", "C"),
+    ("#### Final Answer\n42", "42"),
+    ("#### Answer\n\n$$42$$", "42"),
+    ("#### 42\nI checked it: 6 * 7 fits.", "42"),
+    ("#### Step 1: Add\n3 + 4 = 7\n#### 7", "7"),
+    ("The answer is 7.\n#### Conclusion\nWe are done with it.", "7"),
+    ("The answer is 6.\n\n#### 2. Multiply\n2 * 3 = 6", "6"),
+    ("The answer is 6.\n#### 2 Multiply", "6"),
+    ("The answer is 6.\n#### (2) multiply 2 by 3", "6"),
+    ("The answer is 6.\n##### 5", "6"),
+    ("#### 2. Multiply\n2 * 3 = 6", None),
+    ("#### 1: Add", None),
+    ("#### 1.2 Products\nThey have 6 in all.", None),
+    ("#### Conclusion\nThey have 6 in all.", None),
+    ("#### Conclusion: they have 6 in all.", None),
+    ("### 42", None),
+    ("##### 42", None),
+    ("####\n42", None),
+    ("#### ", None),
+    ("#### 42 is not the answer", "42 is not the answer"),
+]
+
+SAID = [
+    ("The answer is:\n42", "42"),
+    ("The answer is:\n\n\\[\n\\sqrt{2}\n\\]\n", "\\sqrt{2}"),
+    ("The answer is\n$$\nx = 4.\n$$", "x = 4"),
+    (
+        "The answer is: \\[ \\begin{pmatrix}\n1 \\\\[2pt]\n2\n\\end{pmatrix} \\]",
+        "\\begin{pmatrix}\n1 \\\\[2pt]\n2\n\\end{pmatrix}",
+    ),
+    ("Answer: 42", "42"),
+    ("Ans: 42", "42"),
+    ("**Answer**: 42", "42"),
+    ("*Answer:* 42", "42"),
+    ("### Answer\n42", "42"),
+    ("## Final Answer:\n\n**42**", "42"),
+    ("### Final Answer\nThere are clearly 3. The answer is 3.", "3"),
+    ("A: The answer is 42.", "42"),
+    ("**A:** 42", "42"),
+    ("The answers are 2 and 3.", "2 and 3"),
+    ("The answer to the question is 42.", "42"),
+    ("The answer in simplest form is 3/4.", "3/4"),
+    ("The answer, therefore, is 42.", "42"),
+    ("The answer must be 42.", "42"),
+    ("The answer equals 42.", "42"),
+    ("The answer = 42", "42"),
+    ("The correct answer is option C.", "C"),
+    ("The answer is B because 5 is larger.", "B"),
+    ("The answer is C, as 7 is odd.", "C"),
+    ("The answer is C.\nA: 5\nB: 6\nC: 7", "C"),
+    ("Answer: (D)\n\nA: 5  B: 6  C: 7  D: 8", "(D)"),
+    ("Answer: C\n**A:** 5\n**B:** 6\n**C:** 7", "C"),
+    ("A: 5\nB: 6\n\nThe answer is B.", "B"),
+    ("A) 5\nB) 6\nAnswer: B) 6", "B) 6"),
+    ("The answer is simply 42.", "42"),
+    ("The answer is therefore exactly 42 apples.", "42 apples"),
+    ("The answer is indeed $42$.", "42"),
+    ("The answer is a total of 12 apples.", "12 apples"),
+    ("The answer is equal to 12.", "12"),
+    ("The answer is as follows:\n\n12", "12"),
+    ("The answer is approximately 2.7", "2.7"),
+    ("The answer is 42!", "42"),
+    ("The answer is 42! That was easy.", "42"),
+    ("The answer is **42**!", "42"),
+    ("The answer is $5!$.", "5!"),
+    ("The answer is 5! + 1.", "5! + 1"),
+    ("The answer is 5, and 6 is too large.", "5"),
+    ("The answer is $5$, and $6$ is too large.", "5"),
+    ("The answer is 5 and 6 does not fit.", "5 and 6 does not fit"),
+    ("The answer is 5, and we are done.", "5"),
+    ("The answer is 5 eggs and that is final!", "5 eggs"),
+    ("The answer is 5, but not 6.", "5"),
+    ("The answer is 5 and 6 but not 7.", "5 and 6"),
+    ("The answer is 42, not 41.", "42"),
+    ("The answer is 42 rather than 41.", "42"),
+    ("The answer is 42; the others are too large.", "42"),
+    ("The answer is 42 — the largest of them.", "42"),
+    ("The answer is 42 (as above).", "42"),
+    ("The answer is 42 (since 6 * 7 = 42).", "42"),
+    ("The answer is 42. I hope it is correct.", "42"),
+    ("The answer is 5. 2 + 3 = 5.", "5"),
+    ("The answer is **42.** I hope so.", "42"),
+    ("The answer is 42, which is 6 * 7.", "42"),
+    ("The answer is not 41 but 42.", "42"),
+    ("The answer is not 41, but rather 42.", "42"),
+    ("The answer is 2 and 3.", "2 and 3"),
+    ("The answer is 2 or 3.", "2 or 3"),
+    ("The answer is Ann, Bob, and Carol.", "Ann, Bob, and Carol"),
+    ("The answer is x = 2 and y = 3.", "x = 2 and y = 3"),
+    ("The answer is (2, 3).", "(2, 3)"),
+    ("The answer is 3 hours and 20 minutes.", "3 hours and 20 minutes"),
+    ("The answer is 12 sq. cm.", "12 sq. cm"),
+    ("The answer is Rs. 20.", "Rs. 20"),
+    ("The answer is 5 ft. I measured it.", "5 ft"),
+    ("The answer is 0.50.", "0.50"),
+    ("The answer is 9{,}500.", "9{,}500"),
+    ("The answer is $9,500.", "$9,500"),
+    ("The answer is $9,500$.", "9,500"),
+    ("The answer is 3/4 of a mile.", "3/4 of a mile"),
+    ('The answer is "42".', "42"),
+    ("The answer is `42`.", "42"),
+    ("Answer:\n```\n42\n```", "42"),
+    ("The answer is \u200b5", "5"),
+    ("The answer is yes.", "yes"),
+    ("Final Answer: The sum of 3 and 4 is 7.", "7"),
+    ("Final Answer: the number that is left is 5, and that is all.", "5"),
+    ("Final Answer: x is approximately 1.41, since x^2 is 2.", "1.41"),
+    ("The answer is large. The answer is 10^6.", "10^6"),
+    ("The answer is 4. So the answer is reasonable.", "4"),
+    ("The answer is 4. A wrong answer is 5.", "4"),
+    ("The answer is 4. If the answer is 5, nothing fits.", "4"),
+    ("The answer is 4.\nThe answer is 5.", "5"),
+    ("#### 4\nSorry, the answer is 5.", "5"),
+    ("The answer is" + " " * 5000 + "5", "5"),
+    ("The answer to the thesis 5 is 6.", "6"),
+    ("The answer in terms of x is 2x.", "2x"),
+    ("So the final answer\nis 5.", "5"),
+    ("__Answer:__ 5", "5"),
+    ("The answer is **1.** I hope so.", "1"),
+    ("The answer is $$5$$ or $$6$$.", "5 or 6"),
+    ("The answer is \\(5\\) and \\(6\\).", "5 and 6"),
+    ("The answer is\n\\(\n5\n\\).", "5"),
+    ("The answer is $\\$5$.", "\\$5"),
+    ("The answer is 42 – 5 = 37.", "42 – 5 = 37"),
+    ("The answer is 3 + 4 = 7, then 2 * 7 = 14.", "3 + 4 = 7, then 2 * 7 = 14"),
+    ("The answer is 5 if x > 0.", "5 if x > 0"),
+    ("The answer is 5 when x is 3.", "5 when x is 3"),
+    ("The answer is 1, 2, 3, ...", "1, 2, 3, ..."),
+    ("The answer is 5, I think.", "5"),
+    ("The answer is 5 a.m. on Monday.", "5 a.m. on Monday"),
+    ("Final Answer: The volume is 120. I hope it is correct.", "120"),
+]
+
+BOLD = [
+    ("They have **42**.", "42"),
+    ("They have **-1,250.75 dollars** left.", "-1,250.75 dollars"),
+    ("**$x = 4$**", "x = 4"),
+    ("First **5**, then **12**.", "12"),
+    ("First **5**, then **12**. The answer is 13.", "13"),
+    ("The answer is 13, from **5** and **8**.", "13"),
+    ("**Step 1.** Add.\n**Total** of **7**", "7"),
+    ("I took **5** of them; the other 7 are yours.", None),
+    ("**1.** Add them.\n**2.** Multiply them.", None),
+    ("**(a)** Add them.", None),
+    ("**Total:** 7", None),
+    ("2**3**2", None),
+    ("** 5 **", None),
+]
+
+# Nothing here is stated as the answer.
+MISSING = [
+    "", " ", "\n", "\x00\x01", "No idea.", "2 + 2 = 4", "\\boxed", "I ate 3 of the 5.",
+    "The answer is", "The answer is ", "The answer:", "Answer:\n\n", "The answer is **", "A:",
+    "The answer is $$\n42", "The answer is not 42.", "The answer is clearly not 42.",
+    "The answer is 4. No, the answer is not 4.", "The answer is 5?", "The answer is 5 or 6?",
+    "The answer isn't 42.", "The wrong answer is 41.", "An incorrect answer is 41.",
+    "If the answer is 5, we are done.", "I don't think the answer is 5.",
+    "See whether the answer is 5.", "What is the answer? I see 5.", "The answer could be 5.",
+    "A: 5\nB: 6\nC: 7", "A: 5 B: 6", "**A:** 5\n\n**B:** 6", "The answer is:\n- 4\n- 5",
+    "Final Answer: the area is not 49.", "I will answer 5 questions.", "Nonanswer: 5",
+    "A plan: 5", "boxed5", "So she has 5 apples left.", "The total is $31.50.",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "answer"), [*FOUND, *BOXES, *TAGS, *SHOWN, *HASHES, *SAID, *BOLD])
+def test_the_stated_answer_is_found(text, answer):
+    assert extract_answer(text) == answer
+
+
+@pytest.mark.parametrize("text", MISSING)
+def test_a_number_that_is_not_stated_as_the_answer_is_not_an_answer(text):
+    """Taking the last number pays small models for coincidences."""
+    assert extract_answer(text) is None
+
+
+def test_a_box_that_was_cut_off_is_not_an_answer():
+    assert extract_answer("so \\boxed{12") is None
+
+
+LAST = [
+    ("I had 3, now 1,250.75 left.", "1,250.75"),
+    ("They sold 10^6 units", "10^6"),
+    ("That is $31.50.", "$31.50"),
+    ("the grid is 2x3", "3"),
+    ("half of it, .5", ".5"),
+    ("The answer is 4, and 5 is wrong.", "4"),
+    ("nothing", None),
+    ("<think>5", None),
+]
+
+
+@pytest.mark.parametrize(("text", "answer"), LAST)
+def test_only_the_lenient_setting_takes_the_last_number(text, answer):
+    assert extract_answer(text, strict=False) == answer
+
+
+def test_text_after_the_end_of_the_answer_does_not_count():
+    """verl PR #7500: text that a model wrote after its EOS was graded."""
+    assert extract_answer("no answer here<|endoftext|>\\boxed{5}") is None
+
+
+def test_what_a_reader_is_shown_stands_between_the_thinking_and_the_end_of_the_turn():
+    assert visible("<think>a</think> b <|im_end|> c") == "b"
+    assert visible("a</think>b") == "b"
+    assert visible("<|im_start|>assistant\nb") == "<|im_start|>assistant\nb"
+    assert visible("<think>a") == ""
+
+
+LONG = [
+    "\\boxed{", "answer is ", "final answer ", "**", "**5**", "#### ", "#### a\n", "A: ", "A: 5\n",
+    "<|a", "1,", "$", " ", "\n", "answer to ", "<answer>", "<think>", "not ", "and ", "9", "(",
+]  # fmt: skip
+BEFORE = ["", "The answer is ", "#### ", "<answer>"]
+
+
+@pytest.mark.parametrize("unit", LONG)
+def test_a_megabyte_of_repetition_is_searched_to_its_end(unit):
+    """A pattern with two neighbouring stars takes hours for a megabyte of blanks."""
+    repeated = unit * (10**6 // len(unit))
+    assert extract_answer(repeated + "\n\\boxed{5}") in ("5", None)
+    extract_answer(BEFORE[LONG.index(unit) % len(BEFORE)] + repeated, strict=False)
