@@ -58,11 +58,16 @@ def decimal(text: str) -> sympy.Rational:
     return sympy.Rational(digits) * sympy.Integer(10) ** int(exponent or 0)
 
 
+def bits_of(fraction: sympy.Rational) -> int:
+    """The length of its numerator or denominator."""
+    return max(abs(fraction.p), fraction.q).bit_length()
+
+
 def rational(value: sympy.Expr) -> sympy.Expr:
     """An exact result, if it is a number and not too long."""
     if not value.is_Rational:
         raise Unread("no number")
-    if max(abs(value.p), value.q).bit_length() > MAX_BITS:
+    if bits_of(value) > MAX_BITS:
         raise Unread("too many digits")
     return value
 
@@ -125,8 +130,7 @@ def power(base: Any, exponent: Any) -> sympy.Expr:
     expressions([base, exponent])
     if not (base.is_Rational and exponent.is_Rational):
         return sympy.Pow(base, exponent, evaluate=False)
-    bits = max(abs(base.p), base.q).bit_length() - 1
-    if bits * abs(exponent) > MAX_BITS:
+    if (bits_of(base) - 1) * abs(exponent) > MAX_BITS:
         raise Unread("a power with too many digits")
     if exponent.is_Integer:
         if base == 0 and exponent <= 0:
@@ -222,7 +226,7 @@ class Evaluation:
             return self.rounded(CONSTANTS[expression](), 0)
         parts = [self.value(part) for part in expression.args]
         if expression.is_Add:
-            return self.rounded(CONTEXT.fsum(v for v, _ in parts), sum(error for _, error in parts))
+            return self.sum(parts)
         if expression.is_Mul:
             return self.product(parts)
         self.work.spend(20 * price)
@@ -239,6 +243,11 @@ class Evaluation:
                 raise Unread("too large or too small a number")
             self.range = max(self.range, digits)
         return found, error + size * CONTEXT.mpf(10) ** -self.digits
+
+    def sum(self, parts: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
+        values = [value for value, _ in parts]
+        errors = [error for _, error in parts]
+        return self.rounded(CONTEXT.fsum(values), sum(errors))
 
     def product(self, parts: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
         found = CONTEXT.mpf(1)
@@ -392,9 +401,13 @@ class Look:
         return found
 
 
+def functions_of(expression: sympy.Expr) -> set[str]:
+    return {part.func.__name__ for part in expression.atoms(sympy.Function)}
+
+
 def first_look(a: sympy.Expr, b: sympy.Expr) -> Look:
     names = {symbol.name for symbol in a.free_symbols | b.free_symbols}
-    functions = {part.func.__name__ for part in a.atoms(sympy.Function) | b.atoms(sympy.Function)}
+    functions = functions_of(a) | functions_of(b)
     exponents = [part.exp for part in a.atoms(sympy.Pow) | b.atoms(sympy.Pow)]
     has_roots = any(e.is_Rational and not e.is_Integer for e in exponents)
     is_wide = has_roots or bool(functions & {"\\floor", "\\ceil", "\\abs"})
@@ -404,11 +417,11 @@ def first_look(a: sympy.Expr, b: sympy.Expr) -> Look:
 def second_look(look: Look, a: sympy.Expr, b: sympy.Expr, work: Work) -> Look:
     """To digits that show a difference as small as the numbers involved can make it."""
     fractions = a.atoms(sympy.Rational) | b.atoms(sympy.Rational)
-    bits = sum(max(abs(part.p), part.q).bit_length() for part in fractions)
-    widest = max(max(x.range, y.range) for x, y in look.pairs(a, b, work))
+    bits = sum(bits_of(fraction) for fraction in fractions)
+    samples = look.samples(a, work) + look.samples(b, work)
+    widest = max(sample.range for sample in samples)
     digits = 2 * (DIGITS + bits // 3 + widest)
-    has_factorial = any(part.func.__name__ == "!" for part in (a + b).atoms(sympy.Function))
-    if has_factorial:
+    if "!" in functions_of(a) | functions_of(b):
         digits = 2 * DIGITS
     if widest > MAX_DIGITS // 2:
         raise Unread("numbers of too different sizes")
