@@ -247,7 +247,8 @@ NO_REMARK = CHANGES_A_VALUE | set(
     guessing unsure actually instead rather dont cannot
     """.split()
 )
-NO_REMARK -= set("of per at by from points is are was so because".split()) | set(NUMBER_WORDS)
+NO_REMARK -= set("of per at by from points is are was so because about approximately".split())
+NO_REMARK -= set(NUMBER_WORDS)
 NO_NAME = NO_REMARK - set("in to and of at".split())  # "x is not = 5" gives no name
 
 # Answers in words that have a value.
