@@ -23,6 +23,7 @@ MAX_LETTERS = 8  # different ones in an expression
 MAX_WORK = 150_000  # see Work; at most some 0.2 seconds
 DIGITS = 50  # of the first look
 MAX_DIGITS = 1_500  # of the second
+MAX_RANGE = 300  # powers of ten between the parts of an expression
 
 CONTEXT = mpmath.MPContext()  # mpmath with a precision of its own
 ZERO = sympy.Integer(0)
@@ -203,107 +204,84 @@ EXACT: dict[str, Callable[[Any], Any]] = {
 
 @dataclass
 class Evaluation:
-    """The value of an expression at one point, to a number of digits, and how sure it is.
+    """The value of an expression at one point, computed with a number of digits.
 
-    Every value comes with the largest error that it may have, worked out from the errors of its
-    parts; so what cancels, as in 10^9 - 10^9, is seen to be uncertain.
+    range is the largest power of ten, or of a tenth, among its parts. What cancels is wrong in the
+    digits behind it: 10^20 + x - 10^20, with 50 digits, has 30 right ones.
     """
 
     point: dict[str, Any]  # the letters' values
     digits: int
     work: Work
-    range: int = 0  # the largest power of ten, or of a tenth, among the parts
+    range: int = 0
 
-    def value(self, expression: sympy.Expr) -> tuple[Any, Any]:
-        """An mpmath number and its error; Unread where there is none."""
+    def value(self, expression: sympy.Expr) -> Any:
+        """An mpmath number; Unread where there is none, or none that can be computed with."""
         price = 1 + self.digits // 50
         self.work.spend(price)
         if expression.is_Rational:
-            return self.rounded(CONTEXT.mpf(expression.p) / expression.q, 0)
+            return self.noted(CONTEXT.mpf(expression.p) / expression.q)
         if expression.is_Symbol:
-            return self.point[expression.name], 0
+            return self.noted(self.point[expression.name])
         if expression in CONSTANTS:
-            return self.rounded(CONSTANTS[expression](), 0)
+            return CONSTANTS[expression]()
         parts = [self.value(part) for part in expression.args]
         if expression.is_Add:
-            return self.sum(parts)
+            return self.noted(CONTEXT.fsum(parts))
         if expression.is_Mul:
             return self.product(parts)
         self.work.spend(20 * price)
         if expression.is_Pow:
-            return self.power(parts[0], parts[1], expression.args[1])
-        return self.function(expression.func.__name__, *parts)
+            return self.noted(self.power(parts[0], parts[1], expression.args[1]))
+        return self.noted(self.function(expression.func.__name__, *parts))
 
-    def rounded(self, found: Any, error: Any) -> tuple[Any, Any]:
-        """A value with its error and that of rounding; neither too large nor too small."""
-        size = abs(found)
-        if size > error:
-            digits = abs(CONTEXT.mag(size)) // 3
+    def noted(self, found: Any) -> Any:
+        """A value, when its range has been taken down."""
+        if found:
+            digits = abs(CONTEXT.mag(found)) // 3
             if digits > MAX_BITS // 3:
                 raise Unread("too large or too small a number")
             self.range = max(self.range, digits)
-        return found, error + size * CONTEXT.mpf(10) ** -self.digits
+        return found
 
-    def sum(self, parts: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
-        values = [value for value, _ in parts]
-        errors = [error for _, error in parts]
-        return self.rounded(CONTEXT.fsum(values), sum(errors))
-
-    def product(self, parts: Sequence[tuple[Any, Any]]) -> tuple[Any, Any]:
+    def product(self, factors: Sequence[Any]) -> Any:
         found = CONTEXT.mpf(1)
-        error: Any = 0
-        for factor, factor_error in parts:
-            error = abs(found) * factor_error + abs(factor) * error + error * factor_error
-            found, error = self.rounded(found * factor, error)
-        return found, error
+        for factor in factors:
+            found = self.noted(found * factor)
+        return found
 
-    def power(self, base: Any, exponent: Any, written: sympy.Expr) -> tuple[Any, Any]:
-        b, b_error = base
-        e, e_error = exponent
-        if abs(b) <= b_error:  # it may be zero
-            if b_error or CONTEXT.im(e) or CONTEXT.re(e) <= 0:
-                raise Unread("0^0, or a division by zero, or by what may be zero")
-            return CONTEXT.mpf(0), 0
-        if abs(e) * (1 + abs(CONTEXT.mag(b))) > MAX_BITS:
+    def power(self, base: Any, exponent: Any, written: sympy.Expr) -> Any:
+        """The base to the exponent; of negative numbers the real root, where there is one."""
+        if base == 0:
+            if CONTEXT.re(exponent) <= 0:
+                raise Unread("0^0, or a division by zero")
+            return base
+        if abs(exponent) * (1 + abs(CONTEXT.mag(base))) > MAX_BITS:
             raise Unread("too large or too small a power")
-        is_negative = CONTEXT.im(b) == 0 and CONTEXT.re(b) < 0
-        if is_negative and written.is_Rational and written.q % 2:  # the real root
-            found = (-1) ** written.p * CONTEXT.power(-b, e)
-        else:
-            found = CONTEXT.power(b, e)
-        relative = abs(e) * b_error / abs(b) + abs(CONTEXT.log(b)) * e_error
-        return self.rounded(found, 2 * abs(found) * relative)
+        is_negative = CONTEXT.im(base) == 0 and CONTEXT.re(base) < 0
+        if is_negative and written.is_Rational and written.q % 2:
+            return (-1) ** written.p * CONTEXT.power(-base, exponent)
+        return CONTEXT.power(base, exponent)
 
-    def function(self, name: str, argument: Any, bottom: Any = None) -> tuple[Any, Any]:
-        """The error is what the function changes by where its argument is off by its own error."""
-        x, error = argument
-        if bottom:
-            return self.binomial(argument, int(CONTEXT.nint(bottom[0])))
-        if name in ROUNDINGS:
-            nearest = CONTEXT.nint(x)
-            return (nearest, 0) if abs(x - nearest) <= error else (ROUNDINGS[name](x), 0)
+    def function(self, name: str, x: Any, bottom: Any = None) -> Any:
         if name == "\\abs":
-            return self.rounded(abs(x), error)
+            return abs(x)
+        if name in ROUNDINGS:  # \lfloor 3 \rfloor must be 3, also where 3 is 2.999...
+            nearest = CONTEXT.nint(x)
+            is_whole = abs(x - nearest) < CONTEXT.mpf(10) ** -(self.digits // 2)
+            return nearest if is_whole else ROUNDINGS[name](x)
         if abs(x) > MAX_SIZE:
             raise Unread("too large an argument of a function")
+        if name == "\\binom":  # x (x - 1) (x - 2) / 6, for a bottom of 3
+            factors = [(x - i) / (i + 1) for i in range(int(CONTEXT.nint(bottom)))]
+            self.work.spend(len(factors))
+            return self.product(factors)
         if name in GROWING:
             self.range = max(self.range, int(abs(x)))
-        if name == "!" and self.digits > 2 * DIGITS:
-            raise Unread("a factorial to too many digits")
         try:
-            found = NUMERIC[name](x)
-            change = abs(NUMERIC[name](x + error) - found) if error else 0
+            return NUMERIC[name](x)
         except (ValueError, ArithmeticError) as reason:  # a pole, such as ln 0
             raise Unread(f"no value of {name}") from reason
-        if change > 1 + abs(found):
-            raise Unread(f"the value of {name} is too uncertain")
-        return self.rounded(found, 2 * change)
-
-    def binomial(self, top: tuple[Any, Any], bottom: int) -> tuple[Any, Any]:
-        """x (x - 1) (x - 2) / 6, for a bottom of 3."""
-        self.work.spend(bottom * (1 + self.digits // 50))
-        value, error = top
-        return self.product([((value - i) / (i + 1), error) for i in range(bottom)])
 
 
 NUMERIC: dict[str, Callable[[Any], Any]] = {
@@ -316,7 +294,7 @@ NUMERIC: dict[str, Callable[[Any], Any]] = {
     "\\exp": CONTEXT.exp,
     "!": CONTEXT.factorial,
 }
-GROWING = ("\\exp", "\\sinh", "\\cosh", "\\tanh")
+GROWING = ("\\exp", "\\sinh", "\\cosh", "\\tanh")  # e^x is among the parts of these
 ROUNDINGS: dict[str, Callable[[Any], Any]] = {"\\floor": CONTEXT.floor, "\\ceil": CONTEXT.ceil}
 CONSTANTS: dict[Any, Callable[[], Any]] = {
     sympy.pi: lambda: +CONTEXT.pi,
@@ -368,16 +346,15 @@ def point_of(letters: tuple[str, ...], negative: set[str], number: int) -> dict[
 
 @dataclass(frozen=True)
 class Sample:
-    """An expression's value at one point, its error, and the range of its parts."""
+    """An expression's value at one point, and the range of its parts."""
 
     value: Any
-    error: Any
     range: int
 
 
 @dataclass(frozen=True)
 class Look:
-    """At which points, and to how many digits, two expressions are compared."""
+    """At which points, and with how many digits, two expressions are compared."""
 
     letters: tuple[str, ...]
     is_wide: bool
@@ -390,8 +367,8 @@ class Look:
             found = []
             for point in points(self.letters, self.is_wide):
                 evaluation = Evaluation(point, self.digits, work)
-                value, error = evaluation.value(expression)
-                found.append(Sample(value, error, evaluation.range))
+                value = evaluation.value(expression)
+                found.append(Sample(value, evaluation.range))
             work.known[key] = found
         return work.known[key]
 
@@ -400,9 +377,10 @@ class Look:
         work.spend(6 * len(found))
         return found
 
-
-def functions_of(expression: sympy.Expr) -> set[str]:
-    return {part.func.__name__ for part in expression.atoms(sympy.Function)}
+    def agree(self, u: Any, v: Any, lost: int) -> bool:
+        """Whether two values are the same in half of the digits, but for those that were lost."""
+        size = max(1, abs(u), abs(v))
+        return bool(abs(u - v) <= CONTEXT.mpf(10) ** (lost - self.digits // 2) * size)
 
 
 def first_look(a: sympy.Expr, b: sympy.Expr) -> Look:
@@ -414,30 +392,22 @@ def first_look(a: sympy.Expr, b: sympy.Expr) -> Look:
     return Look(tuple(sorted(names)), is_wide, DIGITS)
 
 
+def functions_of(expression: sympy.Expr) -> set[str]:
+    return {part.func.__name__ for part in expression.atoms(sympy.Function)}
+
+
 def second_look(look: Look, a: sympy.Expr, b: sympy.Expr, work: Work) -> Look:
-    """To digits that show a difference as small as the numbers involved can make it."""
+    """With digits for a difference as small as the numbers involved can make it."""
     fractions = a.atoms(sympy.Rational) | b.atoms(sympy.Rational)
     bits = sum(bits_of(fraction) for fraction in fractions)
     samples = look.samples(a, work) + look.samples(b, work)
     widest = max(sample.range for sample in samples)
-    digits = 2 * (DIGITS + bits // 3 + widest)
-    if "!" in functions_of(a) | functions_of(b):
-        digits = 2 * DIGITS
-    if widest > MAX_DIGITS // 2:
+    if widest > MAX_RANGE:
         raise Unread("numbers of too different sizes")
+    if "!" in functions_of(a) | functions_of(b):
+        bits = min(bits, DIGITS)  # factorials of letters are slow
+    digits = 2 * (DIGITS + bits // 3 + 2 * widest)
     return Look(look.letters, look.is_wide, min(digits, MAX_DIGITS))
-
-
-def are_close(u: Any, v: Any, error: Any, digits: int) -> bool:
-    """Whether two values are the same, as far as can be seen.
-
-    Unread, if that is not as far as half of the digits (0: this is a first look, and may be short).
-    """
-    if abs(u - v) > 4 * error:
-        return False
-    if digits and error > CONTEXT.mpf(10) ** -(digits // 2) * max(1, abs(u), abs(v)):
-        raise Unread("values that are too uncertain to be compared")
-    return True
 
 
 def equal_numbers(a: sympy.Expr, b: sympy.Expr, work: Work) -> bool:
@@ -445,14 +415,12 @@ def equal_numbers(a: sympy.Expr, b: sympy.Expr, work: Work) -> bool:
     if (a.is_Rational and b.is_Rational) or a in INFINITIES or b in INFINITIES:
         return a == b
     look = first_look(a, b)
-    if not are_same(look.pairs(a, b, work), 0):
-        return False
+    for x, y in look.pairs(a, b, work):
+        if not look.agree(x.value, y.value, lost=max(x.range, y.range)):
+            return False
     look = second_look(look, a, b, work)
-    return are_same(look.pairs(a, b, work), look.digits)
-
-
-def are_same(pairs: list[tuple[Sample, Sample]], digits: int) -> bool:
-    return all(are_close(x.value, y.value, x.error + y.error, digits) for x, y in pairs)
+    pairs = look.pairs(a, b, work)
+    return all(look.agree(x.value, y.value, lost=0) for x, y in pairs)
 
 
 def proportion(a: sympy.Expr, b: sympy.Expr, work: Work) -> Any:
@@ -461,26 +429,29 @@ def proportion(a: sympy.Expr, b: sympy.Expr, work: Work) -> Any:
     2x + 3y - 6 and 4x + 6y - 12 have 1/2.
     """
     look = first_look(a, b)
-    if not are_proportional(look.pairs(a, b, work), 0):
+    if not are_proportional(look, a, b, work, lost=2):
         return 0
     look = second_look(look, a, b, work)
-    pairs = look.pairs(a, b, work)
-    if not are_proportional(pairs, look.digits):
+    if not are_proportional(look, a, b, work, lost=0):
         return 0
-    first, other = pairs[0]
+    first, other = look.pairs(a, b, work)[0]
     ratio = first.value / other.value
     return ratio if CONTEXT.im(ratio) == 0 else 0
 
 
-def are_proportional(pairs: list[tuple[Sample, Sample]], digits: int) -> bool:
-    """Whether the ratio of two expressions is the same at every point as at the first."""
+def are_proportional(look: Look, a: sympy.Expr, b: sympy.Expr, work: Work, lost: int) -> bool:
+    """Whether the ratio is at every point what it is at the first.
+
+    lost: how many digits are lost, in ranges of the samples, for a product loses those of both.
+    """
+    pairs = look.pairs(a, b, work)
     first, other = pairs[0]
-    if abs(first.value) <= first.error or abs(other.value) <= other.error:
+    if look.agree(first.value, 0, 0) or look.agree(other.value, 0, 0):
         return False
     for x, y in pairs[1:]:
-        error = x.error * abs(other.value) + y.error * abs(first.value)
-        error += other.error * abs(x.value) + first.error * abs(y.value)
-        if not are_close(x.value * other.value, y.value * first.value, error, digits):
+        left = x.value * other.value
+        right = y.value * first.value
+        if not look.agree(left, right, lost * max(x.range, y.range)):
             return False
     return True
 
