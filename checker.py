@@ -51,8 +51,19 @@ END = re.compile(
     r"|<(?:\|im_start\||\|start_header_id\||start_of_turn)>user)"
 )
 
+# What a base model writes when it goes on: another problem, another speaker.
+RUN_ON = re.compile(r"\n\s*[#*]*(?:Question|Problem|Exercise|Human|User|Q)\b[ \d.]*[:\n]")
+
+# "```python ... ```": an answer in code is none.
+CODE = re.compile(r"```[a-zA-Z+#]+\n[^`]*(?:```|$)")
+
 # "\boxed{" or "\fbox{"; or "\boxed 42" without braces, where the group is 42.
 BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|([^\s{}$\\]+))")
+
+BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+
+# "\boxed{3} or $x = \boxed{5}$": what stands between boxes that are one answer.
+JOINT = re.compile(r"[\s$]*[,;]?[\s$]*(?:and|or)?[\s$]*(?:[a-zA-Z] ?=)?[\s$]*")
 
 # How an answer starts that is no word: "-5", "$3", "(B)", "\frac12", "x = 5".
 START = r"(?:[-+−]?[$€£(\[{\\.\d½√π∞]|[a-z] ?=)"
@@ -60,7 +71,14 @@ VALUE = re.compile(START, re.IGNORECASE)
 
 # The marks of an answer in words. STATED finds them all; its group is the first character of what
 # follows, and is empty for "the wrong answer is 41", which states no answer.
-DENIED = r"(?:wrong|incorrect|(?:\bif|whether|n['’]t think|not think) (?:the|our|my)) answer"
+DENIED = (
+    r"(?:wrong|incorrect|each|(?:\bif|whether|n['’]t think|not think|not sure|suppose|assume"
+    r"|assuming|impossible|students say|to say)(?: that)? (?:the|our|my)|[a-z]['’]s) answer"
+)
+# "The answer is 36. No wait": what was stated is taken back.
+TAKEN_BACK = re.compile(
+    r"(?i)\b(?:that|this)(?:['’]s| is) (?:wrong|incorrect|not (?:right|correct))\b|\bno,? wait\b"
+)
 # "#### 42", as the solutions of GSM8K end, and "#### yes" on the last line; but not the headings
 # "#### 2. Add" and "#### 2 Add".
 HASHES = (
@@ -69,8 +87,9 @@ HASHES = (
 )
 # "The answer is 42", "**Answer:** 42", "The answer to the question is 42".
 SAID = (
-    r"(?<![a-z])ans(?:wers?)?(?: to(?: [^\s.,:;]+){1,6}?| in(?: \w+){1,3}?|, \w+,)?[*_\s]{0,4}"
-    r"(?:\b(?:is|are|equals|(?:must|will|would|should) be)\b|[:=])"
+    r"(?:(?<![a-z])ans(?:wers?)?|correct (?:option|choice))"
+    r"(?: to(?: [^\s.,:;]+){1,6}?| in(?: \w+){1,3}?|, \w+,)?[*_\s]{0,4}"
+    r"(?:\b(?:is|are|equals|(?:must|will|should) be)\b|:|(?<!ans)(?<!ans )=)"
 )
 # "**Final Answer**" or "### Answer", and 42 in a line below.
 HEADING = r"final answer[*_: ]*$|^[#*_ ]*answer[*_ ]*$"
@@ -82,7 +101,7 @@ NO_ANSWER = (
     r"|(?:(?<=\n)|(?<=\n\*\*))(?:[-–•]|1[.)])\**\s"
 )
 STATED = re.compile(
-    rf"(?im){DENIED}|(?:{HASHES}|{SAID}|{HEADING}|{LINE_A})[\s*_:]*(?=((?!{NO_ANSWER})[^\s*_:]))"
+    rf"(?im){DENIED}|(?:{HASHES}|{SAID}|{HEADING}|{LINE_A})[\s*_:}}]*(?=((?!{NO_ANSWER})[^\s*_:}}]))"
 )
 
 # "In all **5 apples**"; but not "**Add:** 2 + 3" nor "**1.** Add", which are headings.
@@ -140,6 +159,9 @@ CLAUSE = re.compile(
 # "The area of the square is 49": the answer stands behind such a word.
 VERB = re.compile(r"\b(?:is|are|equals)\s")
 
+# "not 41", and "a number such that its square is 49", which describes an answer.
+NO_CLAIM = re.compile(r"\s*not\b|.*\b(?:such that|whose)\b")
+
 # "There are 3 cars. 2 more come" tells a solution, and "are 3 cars" is not its answer.
 STORY = re.compile(r"(?:\.\s|\n)[\s\S]*\d")
 
@@ -164,7 +186,7 @@ def extract_answer(text: str, strict: bool = True) -> str | None:
     >>> extract_answer("6 * 7 = 42", strict=False)
     '42'
     """
-    text = visible(text)
+    text = CODE.sub("", visible(text))
     answer = tagged_answer(text) if "<answer>" in text else marked_answer(text)
     if not answer and not strict:
         numbers = NUMBER.findall(text)
@@ -200,14 +222,23 @@ def tagged_answer(text: str) -> str:
 
 
 def marked_answer(text: str) -> str:
-    """The answer at the best mark of a text, or ""."""
-    last_box = max(text.rfind("\\boxed"), text.rfind("\\fbox"), 0)
-    box = BOX.match(text, last_box)
-    if box:
-        return boxed_answer(text, box)
+    """The answer at the best mark of a text, or ""; a problem that follows it does not count."""
+    goes_on = RUN_ON.search(text)
+    if goes_on and goes_on.start():
+        answer = answer_at_mark(text[: goes_on.start()])
+        if answer:
+            return answer
+    return answer_at_mark(text)
+
+
+def answer_at_mark(text: str) -> str:
+    boxes = list(BOX.finditer(text))
+    if boxes:
+        return "" if TAKEN_BACK.search(text, boxes[-1].end()) else boxed_answer(text, boxes)
     stated = [mark.end() for mark in STATED.finditer(text) if mark[1]]
     if stated:
-        return answer_in(text[stated[-1] :][:MAX_STATEMENT])
+        statement = text[stated[-1] :]
+        return "" if TAKEN_BACK.search(statement) else answer_in(statement[:MAX_STATEMENT])
     bolds = list(BOLD.finditer(text))
     # A number behind the last bold one shows that this was not the end: "**5** and 7 make 12".
     if bolds and not NUMBER.search(text, bolds[-1].end()):
@@ -215,20 +246,48 @@ def marked_answer(text: str) -> str:
     return ""
 
 
-def boxed_answer(text: str, box: re.Match[str]) -> str:
-    """What stands in a box; "" if it is empty or never closed, for then the text was cut off."""
+def boxed_answer(text: str, boxes: list[re.Match[str]]) -> str:
+    r"""What stands in the last box that is filled, and in those that are joined to it.
+
+    A box that was never closed gives "", for then the text was cut off.
+
+    >>> text = r"$x = \boxed{3}$ or $x = -\boxed{5}$"
+    >>> boxed_answer(text, list(BOX.finditer(text)))
+    '3, -5'
+    """
+    found: list[str] = []
+    start = len(text)  # of the box behind
+    for box in reversed(boxes):
+        content, end = read_box(text, box)
+        if not end:
+            return ""
+        if found and not JOINT.fullmatch(text[end:start]):
+            break
+        start = box.start()
+        before = text[:start].rstrip(" $")
+        if before.endswith("-"):  # -\boxed{5}
+            content = "-" + content
+            start = len(before) - 1
+        elif text[:start][-1:].isdigit():  # 2\boxed{5}: a product of which we have a part
+            return ""
+        if content not in ("", "?"):
+            found.insert(0, content)
+    return ", ".join(found)
+
+
+def read_box(text: str, box: re.Match[str]) -> tuple[str, int]:
+    """What stands in a box, and where the box ends: 0 if it was never closed."""
     if box[1]:  # \boxed 42, without braces
-        return box[1].rstrip(".,")
-    content = text[box.end() :]
+        return box[1].rstrip(".,"), box.end()
     depth = 1
-    for brace in re.finditer(r"\\.|[{}]", content, re.DOTALL):
+    for brace in BRACE.finditer(text, box.end()):
         if brace[0] == "{":
             depth += 1
         elif brace[0] == "}":
             depth -= 1
         if depth == 0:
-            return content[: brace.start()].strip()
-    return ""
+            return text[box.end() : brace.start()].strip(), brace.end()
+    return "", 0
 
 
 def answer_in(statement: str) -> str:
@@ -246,7 +305,7 @@ def answer_in(statement: str) -> str:
     sentence = EXCLAMATION.split(content)[0]
     plain = MARKUP.sub(r"\1", sentence)
     claim = REMARK.split(plain)[0]
-    if "?" in claim or re.match(r"\s*not\b", claim):
+    if "?" in claim or NO_CLAIM.match(claim):
         return ""
     verb = VERB.search(claim)
     if not verb or VALUE.match(claim):

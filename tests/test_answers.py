@@ -312,7 +312,7 @@ def test_a_term_too_small_to_be_seen_makes_a_difference(left, right):
 
 
 def test_each_letter_is_negative_alone_at_one_point():
-    found = numbers.points(("a", "b", "c"), is_wide=False)
+    found = numbers.points(("a", "b", "c"), is_wide=False, digits=50)
     signs = {tuple(point[letter] > 0 for letter in "abc") for point in found}
     assert {(True, True, True), (False, False, False), (False, True, True)} <= signs
     assert len(found) == 6 and len(signs) == 5

@@ -274,8 +274,41 @@ MISSING = [
     "A plan: 5", "boxed5", "So she has 5 apples left.", "The total is $31.50.",
 ]  # fmt: skip
 
+# Found by attacks: what was taken back, doubted, of another problem, or only a part.
+ATTACKED = [
+    ("The answer is 18.\n\nQuestion: What is 5+5?\nAnswer: 10", "18"),
+    ("#### 18\n\nQuestion: Tom has 3 apples. How many?\n#### 3", "18"),
+    ("The answer is 36.\n\nHuman: What about 7?\n\nAssistant: The answer is 49.", "36"),
+    ("$$x = -\\boxed{36}$$", "-36"),
+    ("So the total is $2\\boxed{36}$.", None),
+    ("The solutions are $x = \\boxed{3}$ and $x = \\boxed{5}$.", "3, 5"),
+    ("The answer is $\\boxed{36}$ or $\\boxed{37}$.", "36, 37"),
+    (
+        "Hence \\boxed{42}.\n\nWait, that's wrong. Let me redo it.\nThere are 8 boxes, so we get",
+        None,
+    ),
+    ("The answer is 42. Wait, that's not right. Let me recompute: 6*8 = 48.", None),
+    ("The answer is 36. No wait, it's 35.", None),
+    ("Suppose the answer is 12. Then 12+5=17, a contradiction.", None),
+    ("It's impossible that the answer is 7 since 7 is odd.", None),
+    ("A common mistake is to say the answer is 7.", None),
+    ("I'm not sure the answer is 7.", None),
+    ("Many students say the answer is 7.", None),
+    ("Tom's answer is 12, and Jerry's answer is 15. The difference is", None),
+    ("Final answer: 42\n\nNote: If we had used 8 boxes, the answer would be 48.", "42"),
+    ("The answer is 42. (If there were 8 boxes, the answer would be 48.)", "42"),
+    ("So the final answer is \\boxed{7}. Remember to write it in \\boxed{}.", "7"),
+    ("```python\nans = 0\nfor i in range(10):\n    ans += i\nprint(ans)\n```", None),
+    ("```python\n# The answer is 7\nx = 3 + 5\nprint(x)\n```", None),
+    ("```python\nans = 5\n```\nThe output is 45.", None),
+    ("The answer is a number such that its square is 49.", None),
+    ("\\textbf{Final Answer:} $25$", "25"),
+]
 
-@pytest.mark.parametrize(("text", "answer"), [*FOUND, *BOXES, *TAGS, *SHOWN, *HASHES, *SAID, *BOLD])
+
+@pytest.mark.parametrize(
+    ("text", "answer"), [*FOUND, *BOXES, *TAGS, *SHOWN, *HASHES, *SAID, *BOLD, *ATTACKED]
+)
 def test_the_stated_answer_is_found(text, answer):
     assert extract_answer(text) == answer
 

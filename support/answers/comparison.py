@@ -14,6 +14,7 @@ import sympy
 
 from support.answers import numbers
 from support.answers.numbers import Work
+from support.answers.quantities import alphabetical
 from support.answers.values import Node
 from support.answers.words import GREEK
 
@@ -162,7 +163,8 @@ def have_names_in_order(parts: Parts, others: Parts) -> bool:
     if any(names) == any(other_names):
         return False
     letters = [name.partition("_")[0] for name in (names if any(names) else other_names)]
-    return all(letters) and len(set(letters)) == len(letters) and letters == sorted(letters)
+    are_different = all(letters) and len(set(letters)) == len(letters)
+    return are_different and letters == sorted(letters, key=alphabetical)
 
 
 def attribute(value: Any, kind: str) -> str:

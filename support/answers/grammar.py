@@ -120,6 +120,7 @@ IS = ("is", "are", "equals")  # "the vertex is (1, 2)"
 def read_statement(parts: list[Part]) -> Any:
     """A quantity, x = 5, an equation or an inequality."""
     parts = [EQUALS if part.kind == "word" and part.text in IS else part for part in parts]
+    parts = without_remark(parts)
     while parts and parts[0].text in ("=", "≈", ":"):
         parts = parts[1:]
     exact, approximations = cut(parts, "≈")
@@ -204,7 +205,7 @@ def named_interval(name: str, lower: str, upper: str, ends: tuple[Any, Any]) -> 
 
 def read_quantity(parts: list[Part]) -> Any:
     r"""A value with its currency, magnitude, unit and remark: \$2.5 million (in all)."""
-    parts = without_trailing(without_remark(without_leading(parts)))
+    parts = without_trailing(without_leading(parts))
     if not parts:
         raise Unread("nothing where a value is expected")
     if is_text(parts):

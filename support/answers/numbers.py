@@ -9,6 +9,7 @@ the count has a bound (Work), so no answer can take long. Called by grammar.py a
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import mpmath
@@ -237,6 +238,8 @@ class Evaluation:
 
     def noted(self, found: Any) -> Any:
         """A value, when its range has been taken down."""
+        if not CONTEXT.isfinite(found):
+            raise Unread("no finite number")
         if found:
             digits = abs(CONTEXT.mag(found)) // 3
             if digits > MAX_BITS // 3:
@@ -305,7 +308,8 @@ CONSTANTS: dict[Any, Callable[[], Any]] = {
 # ---------------------------------------------------------------- comparing
 
 
-def points(letters: tuple[str, ...], is_wide: bool) -> list[dict[str, Any]]:
+@lru_cache(maxsize=512)
+def points(letters: tuple[str, ...], is_wide: bool, digits: int) -> list[dict[str, Any]]:
     """Where expressions are compared: the signs of the letters tell |xy| from xy.
 
     At the first point all letters are positive, at the second negative; then each is negative
@@ -316,14 +320,14 @@ def points(letters: tuple[str, ...], is_wide: bool) -> list[dict[str, Any]]:
         raise Unread("too many letters")
     if not letters:
         return [{}]
+    CONTEXT.dps = digits + 10
     everywhere = set(letters)
     negative_ones = [set(), everywhere]
     if len(letters) > 1:
         negative_ones.extend({letter} for letter in letters)
     found = [point_of(letters, negative, i) for i, negative in enumerate(negative_ones)]
-    found.append(
-        {letter: CONTEXT.mpf(prime) for letter, prime in zip(letters, PRIMES, strict=False)}
-    )
+    primes = zip(letters, PRIMES, strict=False)
+    found.append({letter: CONTEXT.mpf(prime) for letter, prime in primes})
     if is_wide:
         for scale in (30, 400):
             for negative in (set(), everywhere):
@@ -332,7 +336,7 @@ def points(letters: tuple[str, ...], is_wide: bool) -> list[dict[str, Any]]:
     return found
 
 
-PRIMES = (5, 7, 11, 13, 17, 19, 23, 29)
+PRIMES = (17, 19, 23, 29, 31, 37, 41, 43)
 
 
 def point_of(letters: tuple[str, ...], negative: set[str], number: int) -> dict[str, Any]:
@@ -346,7 +350,7 @@ def point_of(letters: tuple[str, ...], negative: set[str], number: int) -> dict[
 
 @dataclass(frozen=True)
 class Sample:
-    """An expression's value at one point, and the range of its parts."""
+    """An expression's value at one point, None if it has none, and the range of its parts."""
 
     value: Any
     range: int
@@ -363,19 +367,30 @@ class Look:
     def samples(self, expression: sympy.Expr, work: Work) -> list[Sample]:
         key = (expression, self)
         if key not in work.known:
+            found = points(self.letters, self.is_wide, self.digits)
             CONTEXT.dps = self.digits + 10
-            found = []
-            for point in points(self.letters, self.is_wide):
-                evaluation = Evaluation(point, self.digits, work)
-                value = evaluation.value(expression)
-                found.append(Sample(value, evaluation.range))
-            work.known[key] = found
+            needed = len(self.letters) + 1  # without the others, 1/(x - 17) can be compared, too
+            work.known[key] = [
+                self.sample(expression, point, work, i < needed) for i, point in enumerate(found)
+            ]
         return work.known[key]
 
+    def sample(
+        self, expression: sympy.Expr, point: dict[str, Any], work: Work, is_needed: bool
+    ) -> Sample:
+        evaluation = Evaluation(point, self.digits, work)
+        try:
+            return Sample(evaluation.value(expression), evaluation.range)
+        except Unread:
+            if is_needed or work.spent > MAX_WORK:
+                raise
+            return Sample(None, 0)
+
     def pairs(self, a: sympy.Expr, b: sympy.Expr, work: Work) -> list[tuple[Sample, Sample]]:
+        """The samples of two expressions at the points where both have a value."""
         found = list(zip(self.samples(a, work), self.samples(b, work), strict=True))
         work.spend(6 * len(found))
-        return found
+        return [(x, y) for x, y in found if x.value is not None and y.value is not None]
 
     def agree(self, u: Any, v: Any, lost: int) -> bool:
         """Whether two values are the same in half of the digits, but for those that were lost."""
@@ -384,16 +399,27 @@ class Look:
 
 
 def first_look(a: sympy.Expr, b: sympy.Expr) -> Look:
-    names = {symbol.name for symbol in a.free_symbols | b.free_symbols}
-    functions = functions_of(a) | functions_of(b)
-    exponents = [part.exp for part in a.atoms(sympy.Pow) | b.atoms(sympy.Pow)]
+    letters = letters_of(a) | letters_of(b)
+    is_wide = has_corners(a) or has_corners(b)
+    return Look(tuple(sorted(letters)), is_wide, DIGITS)
+
+
+@lru_cache(maxsize=4096)
+def letters_of(expression: sympy.Expr) -> frozenset[str]:
+    return frozenset(symbol.name for symbol in expression.free_symbols)
+
+
+@lru_cache(maxsize=4096)
+def functions_of(expression: sympy.Expr) -> frozenset[str]:
+    return frozenset(part.func.__name__ for part in expression.atoms(sympy.Function))
+
+
+@lru_cache(maxsize=4096)
+def has_corners(expression: sympy.Expr) -> bool:
+    r"""Whether it can be |x|, \sqrt{x^2} or \lfloor x \rfloor, which differ from x elsewhere."""
+    exponents = [part.exp for part in expression.atoms(sympy.Pow)]
     has_roots = any(e.is_Rational and not e.is_Integer for e in exponents)
-    is_wide = has_roots or bool(functions & {"\\floor", "\\ceil", "\\abs"})
-    return Look(tuple(sorted(names)), is_wide, DIGITS)
-
-
-def functions_of(expression: sympy.Expr) -> set[str]:
-    return {part.func.__name__ for part in expression.atoms(sympy.Function)}
+    return has_roots or bool(functions_of(expression) & {"\\floor", "\\ceil", "\\abs"})
 
 
 def second_look(look: Look, a: sympy.Expr, b: sympy.Expr, work: Work) -> Look:
@@ -458,7 +484,7 @@ def are_proportional(look: Look, a: sympy.Expr, b: sympy.Expr, work: Work, lost:
 
 def is_near(decimals: Any, value: Any, work: Work) -> bool:
     """Whether decimals are an approximation of a number, to a twentieth of it."""
-    if isinstance(value, sympy.Expr) and not (value.free_symbols | decimals.free_symbols):
+    if isinstance(value, sympy.Expr) and not letters_of(value) | letters_of(decimals):
         (x, y) = Look((), False, DIGITS).pairs(decimals, value, work)[0]
         return bool(20 * abs(x.value - y.value) <= abs(y.value))
     return False

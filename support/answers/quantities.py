@@ -46,12 +46,17 @@ def name_of_group(group: Group) -> str:
     parts = list(group.parts)
     if group.text == "(":
         pieces, _ = cut(parts, ",")
-        names = joined_names(pieces, ",")
-        return names if names.split(",") == sorted(names.split(",")) else ""
+        names = [name_of(piece) for piece in pieces]
+        return ",".join(names) if all(names) and names == sorted(names, key=alphabetical) else ""
     if group.text in ("[", "\\mid"):
         name = plain_name(parts)
         return group.opening + name + group.closing if name else ""
     return ""
+
+
+def alphabetical(name: str) -> tuple[bool, str]:
+    r"""A key to sort names by: a, B, x, \theta."""
+    return name.startswith("\\"), name.lower()
 
 
 def joined_names(pieces: list[list[Part]], sign: str) -> str:
@@ -143,21 +148,30 @@ def without_trailing(parts: list[Part]) -> list[Part]:
 
 
 def without_remark(parts: list[Part]) -> list[Part]:
-    r"""Without a bracket of words at the end: 18 eggs (9 left), \frac56 (\approx 0.83)."""
+    r"""Without a bracket of words at the end: 18 eggs (9 left).
+
+    5 (cents) becomes 5 cents, and \frac56 (\approx 0.83) becomes \frac56 \approx 0.83.
+    """
     if len(parts) < 2:
         return parts
     *before, bracket = parts
     if bracket.text != "(" or not bracket.spaced or is_text(before):
         return parts
     inner = inside(bracket)
-    if is_one_number(inner) or {part.text.lower() for part in inner} & words.NO_REMARK:
+    texts = {part.text.lower() for part in inner}
+    if is_one_number(inner) or texts & words.NO_REMARK:
         raise Unread("a bracket that may change the value")
+    if inner and inner[0].text in ("≈", "="):
+        return [*before, *inner]
     has_unit = any(part.kind == "word" for part in before)
-    if is_text(inner) and not has_unit:
-        return [*before, *inner]  # 5 (cents), 9 (apples)
-    is_approximation = bool(inner) and inner[0].text in ("≈", "=")
+    if is_text(inner):
+        return before if has_unit else [*before, *inner]
+    if texts & set("+-*/^="):
+        return parts
     has_words = any(part.kind == "word" for part in inner)
-    return before if is_approximation or has_words else parts
+    is_of_another_unit = any(unit_word(part) for part in inner)
+    is_behind_a_unit = has_unit and has_words and not is_of_another_unit
+    return before if is_behind_a_unit or texts & words.COUNTS_IN_REMARKS else parts
 
 
 def is_text(parts: list[Part]) -> bool:
@@ -249,7 +263,7 @@ def simple_unit(cursor: Cursor) -> str:
     unit = unit_word(part)
     if unit:
         unit += unit_exponent(cursor)
-        if is_counted(cursor.word()):
+        if is_counted(cursor.word()) and unit != "%":
             unit += " " + cursor.take().text.lower()  # 13 years old, 20 degrees Celsius
     else:
         unit = counted(word, cursor)
@@ -278,7 +292,7 @@ def skip_contents(cursor: Cursor) -> None:
 
 def is_counted(word: str) -> bool:
     """Whether a word can be a thing that is counted."""
-    return bool(word) and word not in words.CHANGES_A_VALUE
+    return bool(word) and not words.changes_a_value(word) and word not in words.UNITS
 
 
 def unit_word(part: Any) -> str:

@@ -154,7 +154,9 @@ def tokens_of(text: str, in_text: bool, before: list[Token]) -> Iterator[Token]:
     """The tokens of a part of an answer; `before` are those in front of it, as they grow."""
     spaced = in_text
     for kind, piece in scan(text):
-        if kind == "space" or piece in LAYOUT:
+        if piece in LAYOUT:
+            continue
+        if kind == "space" or piece in words.SPACES:
             spaced = True
         elif kind == "text":
             inside = piece.partition("{")[2][:-1]
@@ -216,7 +218,7 @@ def read_letters(letters: str, in_text: bool, spaced: bool, before: list[Token])
     elif not is_glued and lower in words.SEPARATORS:
         yield Token("sign", lower, spaced)
     elif not is_glued and can_precede_a_word(last) and words.is_word(letters):
-        if words.GLUED_FUNCTIONS.fullmatch(letters):
+        if words.glued_functions(letters):
             yield from variables(letters, spaced)
         else:
             yield word(letters, spaced)
@@ -245,8 +247,8 @@ def variables(letters: str, spaced: bool) -> Iterator[Token]:
     """2cosx: its function and its variable; abc: three variables; sinab: not clear."""
     if words.GREEK_WORD.fullmatch(letters):
         yield Token("letter", "\\" + letters, spaced)
-    elif words.GLUED_FUNCTIONS.fullmatch(letters):
-        for part in words.FUNCTION_NAMES.findall(letters):
+    elif words.glued_functions(letters):
+        for part in words.glued_functions(letters):
             is_function = part in FUNCTIONS
             yield function(part, spaced) if is_function else Token("letter", part, spaced)
             spaced = False

@@ -65,10 +65,11 @@ SIGNS = table(r"""
 """)
 
 # What only typesets: x\,y, \left( x \right), \color{red}{5}; it is left out.
+SPACES = {"\\,", "\\;", "\\:", "\\>"}
 LAYOUT = set(
     r"\left \right \middle \big \Big \bigg \Bigg \bigl \bigr \Bigl \Bigr \biggl \biggr \Biggl"
-    r" \Biggr \displaystyle \textstyle \scriptstyle \limits \nolimits \, \; \: \>"
-    r" \underline \boxed \fbox \ensuremath \bf \rm \it \small \large \Large \normalsize".split()
+    r" \Biggr \displaystyle \textstyle \scriptstyle \limits \nolimits \underline \boxed \fbox"
+    r" \ensuremath \bf \rm \it \small \large \Large \normalsize".split()
 )
 
 # \text{ cm} holds words; \mathrm{cm} too. Of \textcolor{red}{5} the first argument is left out.
@@ -126,11 +127,29 @@ FUNCTIONS = table(r"""
 """)
 
 # Letters in which functions or constants are glued to variables: 2cosx, absinC, 3lnx, 2sinxcosy.
-GLUED = r"(?:arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|sqrt|log|ln|pi)"
-GLUED_FUNCTIONS = re.compile(rf"(?:[a-zA-Z]{{0,2}}{GLUED}[ru-zA-Z]?)+")
+FUNCTION_NAMES = re.compile(r"arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|sqrt|log|ln|pi|[A-Za-z]")
 FUNCTION_INSIDE = re.compile("sin|cos|tan|sqrt|log|ln")
-FUNCTION_NAMES = re.compile(rf"{GLUED}|[A-Za-z]")
-GREEK_WORD = re.compile("alpha|beta|gamma|delta|theta|lambda|sigma|omega|phi|mu")
+GREEK_WORD = re.compile(
+    "alpha|beta|gamma|delta|epsilon|theta|lambda|mu|nu|rho|sigma|tau|phi|psi|omega"
+)
+
+
+def glued_functions(letters: str) -> list[str]:
+    """The functions and variables that letters consist of; empty if there is no function.
+
+    Up to two variables may stand in front of a function and one behind it, of those that are
+    usual there: so that a tank is no tangent of k.
+
+    >>> glued_functions("absinC"), glued_functions("tank"), glued_functions("abc")
+    (['a', 'b', 'sin', 'C'], [], [])
+    """
+    parts = FUNCTION_NAMES.findall(letters)
+    pattern = ""
+    for part in parts:
+        is_usual = part in "ruvwxyz" or part.isupper()
+        pattern += "f" if len(part) > 1 else "v" if is_usual else "l"
+    return parts if re.fullmatch("[vl]{0,2}f(?:[vl]{0,3}f)*v?", pattern) else []
+
 
 # ---------------------------------------------------------------- units
 
@@ -218,37 +237,46 @@ TRAILING = [["in", "total"], ["in", "all"], ["total"], ["altogether"], ["each"],
 # Words after a number that make another value of it, or none: "5 over x", "3 groups of four",
 # "4 March", "5 or more". Where one of these stands the answer is not read. All other words after a
 # number are what is counted: "18 eggs", "13 years old".
-CHANGES_A_VALUE = (
-    set(
-        """
+CHANGES_A_VALUE = set(
+    """
     of over per to from by into out times plus minus divided multiplied squared cubed factorial
-    power root mod modulo base choose percent points not no or and if when where unless except
-    else possibly maybe than more less fewer greater least most at above below under up down
-    between within negative positive half halves third thirds quarter fourth fourths fifth fifths
-    sixth sixths seventh eighth eighths ninth tenth tenths hundredth hundredths thousandth
-    thousandths hundreds thousands millions billions dozens twice thrice double triple doubled
-    tripled twenty thirty forty fifty sixty seventy eighty ninety thirteen fourteen fifteen
-    sixteen seventeen eighteen nineteen january february march april may june july august
-    september october november december jan feb mar apr jun jul aug sep sept oct nov dec bc ad
-    is are was so because since approximately about infinity repeating recurring binary hex octal
-    twelfth twelfths sixteenth sixteenths millionth millionths quadrillion quintillion lakh crore
-    grand score gross alpha beta gamma theta lambda
+    power root mod modulo base choose points not no and or if when where unless except else
+    possibly maybe than more less fewer greater least most at above below under up down between
+    within negative positive half halves third thirds quarter tens hundreds thousands dozens twice
+    thrice double triple doubled tripled twenty thirty forty fifty sixty seventy eighty ninety
+    thirteen fourteen fifteen sixteen seventeen eighteen nineteen january february march april may
+    june july august september october november december jan feb mar apr jun jul aug sep sept oct
+    nov dec bc ad is are was so because since approximately about infinity repeating recurring
+    binary hex hexadecimal octal lakh crore grand score gross off debt short wrong remainder
     """.split()
-    )
-    | set(NUMBER_WORDS)
-    | set(MAGNITUDES)
 )
+CHANGES_A_VALUE |= set(NUMBER_WORDS) | set(MAGNITUDES)
+PART_OR_MULTIPLE = re.compile(  # 5 twelfths, 5 hundredths, 5 quintillion
+    r"(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf|\w+teen|\w+tie|hundred|thousand|\w+illion)ths?"
+    r"|\w+illions?"
+)
+
+
+def changes_a_value(word: str) -> bool:
+    """Whether a word, in lower case, makes another value of the number in front of it."""
+    is_greek = GREEK_WORD.fullmatch(word)
+    return word in CHANGES_A_VALUE or bool(is_greek or PART_OR_MULTIPLE.fullmatch(word))
+
 
 # A bracket behind an answer is a remark, "18 eggs (9 left)", unless it holds one of these, which
 # may change the value or take it back: "5 (mod 7)", "5 (in thousands)", "5 (or 6)".
 NO_REMARK = CHANGES_A_VALUE | set(
     """
-    and in to maybe perhaps probably should could might incorrect wrong error false guess
-    guessing unsure actually instead rather dont cannot
+    and in to perhaps probably should could might correct incorrect error false guess guessing
+    unsure actually instead rather dont cannot rejected discarded invalid impossible extraneous
+    percent
     """.split()
 )
 NO_REMARK -= set("of per at by from points is are was so because about approximately".split())
 NO_REMARK -= set(NUMBER_WORDS)
+# A remark of these words may hold a number, also where no unit is in front: 18 (9 left).
+COUNTS_IN_REMARKS = {"left", "each", "per", "remaining", "apiece", "about", "approximately"}
+
 NO_NAME = NO_REMARK - set("in to and of at".split())  # "x is not = 5" gives no name
 
 # Answers in words that have a value.
