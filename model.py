@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from support.hub import ModelConfig, resolve_folder
 from support.rope import rope_frequencies
-from support.weights import load_weights, save_weights
+from support.weights import has_tied_head, load_weights, read_tensors, save_weights
 
 # (layer, q (B, H, T, D), k (B, G, T, D), v (B, G, T, D)) -> (B, H, T, D)
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]
@@ -300,9 +300,11 @@ class Transformer(nn.Module):
         """Read a Hugging Face folder (or hub name) into float32; raises InputError."""
         folder = resolve_folder(name)
         config = ModelConfig.read(folder / "config.json")
+        tensors = read_tensors(folder)
+        config.tie_word_embeddings = has_tied_head(tensors, config.tie_word_embeddings, folder)
         with torch.device("meta"):  # no weights are made, those of the folder take their places
             model = cls(config)
-        load_weights(model, folder, tied=config.tie_word_embeddings)
+        load_weights(model, tensors, folder)
         model.inv_freq = rope_frequencies(config)
         return model
 

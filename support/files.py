@@ -5,6 +5,7 @@ Called by every part of the project: InputError is what all of it raises for wha
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,16 @@ class InputError(ValueError):
     """Something the user gave is wrong. The message is one line: what, where, expected, found."""
 
 
+def note(text: str) -> None:
+    """One line on stderr about input that is taken, but perhaps not as its writer meant it."""
+    print(f"note: {text}", file=sys.stderr)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; raises InputError when the file is missing or is not one."""
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         message = f"{path}: expected a file of a Hugging Face model folder ({error})"
         raise InputError(message) from None
     if not isinstance(value, dict):

@@ -1,22 +1,20 @@
-"""Hugging Face folders, in and out: the architecture's settings and the tensors of a checkpoint.
+"""Hugging Face folders, in and out: where they are, and the architecture that config.json says.
 
-A setting that model.py does not build is refused by name instead of being ignored.
-Called by model.py, coldstart.py and, in support/, by tokenizer, weights, rope, prepacked and plan.
+A setting that model.py does not build is refused by name instead of being ignored. Where a file
+says one thing twice, what transformers 5 takes is taken, and a note on stderr says what was not.
+Called by model.py, coldstart.py and, in support/, by tokenizer, rope, prepacked and plan.
 """
 
 import json
 import os
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
-from support.files import InputError, read_json, write_text
+from support.files import InputError, note, read_json, write_text
 
 # model_type -> the class that a config.json names for it
 ARCHITECTURES = {
@@ -33,17 +31,36 @@ ROPE_FIELDS: dict[str, list[str]] = {
     "llama3": ["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"],
 }
 
-# The fields that are whole numbers above 0. One that can be worked out stands behind its sources.
-SIZES = [
-    "vocab_size",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "head_dim",
-    "max_position_embeddings",
-]
+# Where a file has both, transformers 5 takes the first and drops the second.
+ROPE_SOURCES = ["rope_scaling", "rope_parameters"]
+
+# The fields that are whole numbers above 0, each with the most that is believed: far above every
+# model there is, and low enough that a wrong config.json cannot make us build for hours.
+# A field that can be worked out stands behind its sources.
+SIZES = {
+    "vocab_size": 10**7,
+    "hidden_size": 10**6,
+    "intermediate_size": 10**6,
+    "num_hidden_layers": 500,
+    "num_attention_heads": 10**4,
+    "num_key_value_heads": 10**4,
+    "head_dim": 10**4,
+    "max_position_embeddings": 10**9,
+}
+
+# Other numbers lie between these two, so that what is computed of them stays in float32's range.
+LEAST = 1e-15
+MOST = 1e18
+
+# The objects within a config.json that are read, or that say nothing about the model.
+KNOWN_OBJECTS = {
+    *ROPE_SOURCES,
+    "auto_map",
+    "id2label",
+    "label2id",
+    "task_specific_params",
+    "transformers.js_config",
+}
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 DOWNLOADED = ["*.json", "*.safetensors", "*.jinja"]
@@ -81,12 +98,14 @@ class ModelConfig:
         """Read config.json; raises InputError that names the file and the field."""
         raw = read_json(path)
         check_is_built(raw, path)
-        settings: dict[str, Any] = {"tie_word_embeddings": raw["model_type"] == "gemma"}
-        for field in fields(cls):
-            if raw.get(field.name) is not None:
-                settings[field.name] = raw[field.name]
-        settings |= read_rope(raw, path)
+        settings: dict[str, Any] = {"model_type": raw["model_type"]}
         settings |= read_sizes(raw, path)
+        settings |= read_rope(raw, path)
+        settings |= read_token_ids(raw, path)
+        settings["tie_word_embeddings"] = read_tied(raw, path)
+        eps = raw.get("rms_norm_eps")
+        if eps is not None:
+            settings["rms_norm_eps"] = number(eps, f"{path}: rms_norm_eps")
         return cls(**settings)
 
     def write(self, path: Path) -> None:
@@ -108,6 +127,10 @@ def check_is_built(raw: dict[str, Any], path: Path) -> None:
         if found not in built:
             names = ["nothing" if value is None else repr(value) for value in built]
             raise InputError(f"{path}: {field} = {found!r}, expected {' or '.join(names)}")
+    for field, value in raw.items():
+        # transformers finds settings in some: per_layer_config changes single layers.
+        if isinstance(value, dict) and value and field not in KNOWN_OBJECTS:
+            raise InputError(f"{path}: {field!r} = {value!r}, expected no such object of settings")
 
 
 def built_values(raw: dict[str, Any]) -> dict[str, list[Any]]:
@@ -116,7 +139,8 @@ def built_values(raw: dict[str, Any]) -> dict[str, list[Any]]:
     None stands for a field that is absent or null.
     """
     model_type = str(raw.get("model_type"))
-    layers = raw.get("layer_types") or []
+    layers = raw.get("layer_types")
+    layer_count = len(layers) if isinstance(layers, list) else 0
     off = [None, False]
     activations: list[Any] = [None, "silu"]
     hidden_activations: list[Any] = [None, "silu"]
@@ -131,51 +155,174 @@ def built_values(raw: dict[str, Any]) -> dict[str, list[Any]]:
         "mlp_bias": off,
         "use_sliding_window": off,
         "use_bidirectional_attention": off,
+        "is_causal": [None, True],
         "hidden_act": activations,
         "hidden_activation": hidden_activations,
-        "layer_types": [None, ["full_attention"] * len(layers)],
+        "layer_types": [None, ["full_attention"] * layer_count],
         "partial_rotary_factor": [None, 1.0],
         "quantization_config": [None],
     }
 
 
-def read_rope(raw: dict[str, Any], path: Path) -> dict[str, Any]:
-    """rope_theta and rope_scaling; raises InputError for a scaling that model.py does not build."""
-    # transformers 5 writes rope_parameters; transformers 4 wrote rope_theta beside rope_scaling.
-    rope = dict(raw.get("rope_parameters") or raw.get("rope_scaling") or {})
-    theta = rope.pop("rope_theta", None) or raw.get("rope_theta") or 10000.0
-    if not rope.get("rope_type"):
-        rope["rope_type"] = rope.pop("type", None) or "default"  # "type" is the older name
-    rope_type = rope["rope_type"]
-    needed = ROPE_FIELDS.get(rope_type)
-    if needed is None or any(rope.get(field) is None for field in needed):
-        scalings = [f"{name} with {', '.join(of)}" for name, of in ROPE_FIELDS.items() if of]
-        expected = "; ".join(scalings)
-        raise InputError(f"{path}: rope_scaling = {rope}, expected none, {expected}")
-    return {"rope_theta": theta, "rope_scaling": None if rope_type == "default" else rope}
+# ---------------------------------------------------------------- numbers
+
+
+def whole_number(value: Any, name: str, most: int) -> int:
+    """The value itself; raises InputError where it is no whole number from 1 to `most`.
+
+    name: the file and the field, for the error. True is no number here, though Python counts it.
+    """
+    if type(value) is int and 1 <= value <= most:
+        return value
+    raise InputError(f"{name} = {value!r}, expected a whole number from 1 to {most}")
+
+
+def number(value: Any, name: str) -> float:
+    """The value itself; raises InputError where it is no number from LEAST to MOST."""
+    if type(value) in (int, float) and LEAST <= value <= MOST:  # NaN fails every comparison
+        return value
+    raise InputError(f"{name} = {value!r}, expected a number from {LEAST} to {MOST}")
 
 
 def read_sizes(raw: dict[str, Any], path: Path) -> dict[str, int]:
-    """Every one of SIZES; raises InputError for one that is missing or no whole number above 0."""
+    """Every one of SIZES; raises InputError for one that is missing, wrong or does not fit."""
     sizes: dict[str, int] = {}
-    for field in SIZES:
+    for field, most in SIZES.items():
         size = raw.get(field)
         if size is None:
-            size = size_when_absent(field, sizes, raw["model_type"])
-        if not isinstance(size, int) or size < 1:
-            raise InputError(f"{path}: {field} = {size!r}, expected a whole number above 0")
-        sizes[field] = size
+            size = size_when_absent(field, sizes, raw["model_type"], path)
+        sizes[field] = whole_number(size, f"{path}: {field}", most)
+
+    heads = sizes["num_attention_heads"]
+    shared_heads = sizes["num_key_value_heads"]
+    if heads % shared_heads:
+        expected = f"a divisor of num_attention_heads = {heads}"
+        raise InputError(f"{path}: num_key_value_heads = {shared_heads}, expected {expected}")
+    if sizes["head_dim"] % 2:
+        # Rotary positions turn pairs of numbers.
+        raise InputError(f"{path}: head_dim = {sizes['head_dim']}, expected an even number")
+    layers = raw.get("layer_types")
+    if layers is not None and len(layers) != sizes["num_hidden_layers"]:
+        expected = f"num_hidden_layers = {sizes['num_hidden_layers']}"
+        raise InputError(f"{path}: layer_types names {len(layers)} layers, expected {expected}")
     return sizes
 
 
-def size_when_absent(field: str, sizes: dict[str, int], model_type: str) -> int | None:
+def size_when_absent(field: str, sizes: dict[str, int], model_type: str, path: Path) -> int | None:
     """What follows from the sizes that were read before it; None for one that must be given."""
     if field == "num_key_value_heads":
         return sizes["num_attention_heads"]
     # A head of Qwen3 or Gemma can be wider than its share of the hidden state.
     if field == "head_dim" and model_type in ("llama", "qwen2"):
-        return sizes["hidden_size"] // sizes["num_attention_heads"]
+        hidden = sizes["hidden_size"]
+        heads = sizes["num_attention_heads"]
+        if hidden % heads:
+            expected = f"a divisor of hidden_size = {hidden} where there is no head_dim"
+            raise InputError(f"{path}: num_attention_heads = {heads}, expected {expected}")
+        return hidden // heads
     return None
+
+
+def read_tied(raw: dict[str, Any], path: Path) -> bool:
+    """Whether head and embedding are one matrix; raises InputError for other than true or false."""
+    tied = raw.get("tie_word_embeddings")
+    if tied is None:
+        return raw["model_type"] == "gemma"
+    if not isinstance(tied, bool):
+        raise InputError(f"{path}: tie_word_embeddings = {tied!r}, expected true or false")
+    return tied
+
+
+def read_token_ids(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """bos_token_id and eos_token_id; raises InputError for what is no token id (or list of them,
+    for eos_token_id)."""
+    bos = raw.get("bos_token_id")
+    if bos is not None and not is_token_id(bos):
+        raise InputError(f"{path}: bos_token_id = {bos!r}, expected a token id or nothing")
+    eos = raw.get("eos_token_id")
+    several = eos if isinstance(eos, list) else [eos]
+    if eos is not None and not all(is_token_id(one) for one in several):
+        expected = "a token id, a list of them or nothing"
+        raise InputError(f"{path}: eos_token_id = {eos!r}, expected {expected}")
+    return {"bos_token_id": bos, "eos_token_id": eos}
+
+
+def is_token_id(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+# ---------------------------------------------------------------- rotary positions
+
+
+def read_rope(raw: dict[str, Any], path: Path) -> dict[str, Any]:
+    """rope_theta and rope_scaling; raises InputError for a scaling that model.py does not build.
+
+    transformers 5 writes rope_parameters, transformers 4 wrote rope_theta beside rope_scaling, and
+    files edited by hand have all three. What transformers 5 takes: rope_scaling rather than
+    rope_parameters, and a rope_theta within the one taken rather than the one beside it.
+    """
+    theta = 10000.0
+    if raw.get("rope_theta") is not None:
+        theta = number(raw["rope_theta"], f"{path}: rope_theta")
+    ropes: dict[str, dict[str, Any]] = {}
+    for source in ROPE_SOURCES:
+        given = raw.get(source)
+        if given is not None and given != {}:
+            ropes[source] = {"rope_theta": theta} | read_rope_object(given, f"{path}: {source}")
+
+    rope = next(iter(ropes.values()), {"rope_type": "default", "rope_theta": theta})
+    if any(other != rope for other in ropes.values()):
+        note(f"{path}: rope_scaling and rope_parameters disagree, taken as in transformers: {rope}")
+    if raw.get("rope_theta") is not None and theta != rope["rope_theta"]:
+        note(f"{path}: rope_theta = {theta} is not used, taken as in transformers: {rope}")
+    scaling = {field: value for field, value in rope.items() if field != "rope_theta"}
+    is_scaled = rope["rope_type"] != "default"
+    return {"rope_theta": rope["rope_theta"], "rope_scaling": scaling if is_scaled else None}
+
+
+def read_rope_object(given: Any, name: str) -> dict[str, Any]:
+    """rope_type, its numbers, and rope_theta where it is given; raises InputError for another type,
+    for a number that is missing or wrong, and for a field that does not belong to the type.
+
+    name: the file and the field, for the error.
+    """
+    if not isinstance(given, dict):
+        raise InputError(f"{name} = {given!r}, expected an object")
+    left = {field: value for field, value in given.items() if value is not None}
+    rope_type = take_rope_type(left, name)
+    rope: dict[str, Any] = {"rope_type": rope_type}
+    for field in ROPE_FIELDS[rope_type]:
+        rope[field] = number(left.pop(field, None), f"{name}: {field}")
+    if "rope_theta" in left:
+        rope["rope_theta"] = number(left.pop("rope_theta"), f"{name}: rope_theta")
+    if left.get("partial_rotary_factor") == 1.0:
+        del left["partial_rotary_factor"]  # 1: the whole head turns, as it does here
+    if left:
+        expected = f"{ROPE_FIELDS[rope_type]} where rope_type is {rope_type!r}"
+        raise InputError(f"{name}: found also {left}, expected {expected}")
+
+    low = rope.get("low_freq_factor", 0)
+    high = rope.get("high_freq_factor", 1)
+    if low >= high:
+        expected = f"less than high_freq_factor = {high}"
+        raise InputError(f"{name}: low_freq_factor = {low}, expected {expected}")
+    return rope
+
+
+def take_rope_type(left: dict[str, Any], name: str) -> str:
+    """The rope_type, taken out of the fields that are left; "type" is its older name."""
+    older = left.pop("type", None)
+    rope_type = left.pop("rope_type", older)
+    if older not in (None, rope_type):
+        raise InputError(f"{name}: type = {older!r}, expected the rope_type, {rope_type!r}")
+    if rope_type is None:
+        return "default"
+    if rope_type not in list(ROPE_FIELDS):
+        raise InputError(f"{name}: rope_type = {rope_type!r}, expected one of {list(ROPE_FIELDS)}")
+    return rope_type
+
+
+# ---------------------------------------------------------------- folders
 
 
 def resolve_folder(name: str | os.PathLike[str]) -> Path:
@@ -197,24 +344,3 @@ def resolve_folder(name: str | os.PathLike[str]) -> Path:
         message = f"{name}: no such folder, and the hub did not give it ({reason})"
         raise InputError(message) from None
     return Path(downloaded)
-
-
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint folder by name; raises InputError for a file it cannot read."""
-    tensors: dict[str, Tensor] = {}
-    for file in tensor_files(folder):
-        path = folder / file
-        try:
-            tensors.update(load_file(path))
-        except (OSError, SafetensorError) as error:
-            raise InputError(f"{path}: not readable as safetensors ({error})") from None
-    return tensors
-
-
-def tensor_files(folder: Path) -> list[str]:
-    """The folder's one file, or the several that its index names."""
-    index = folder / "model.safetensors.index.json"
-    if not index.is_file():
-        return ["model.safetensors"]
-    file_of_tensor = read_json(index)["weight_map"]
-    return sorted(set(file_of_tensor.values()))

@@ -1,15 +1,11 @@
-"""The transformer against transformers' own, its cache against itself, its folders both ways."""
-
-import json
+"""The transformer against transformers' own, its cache against itself."""
 
 import pytest
 import torch
 import transformers
 from conftest import small_config, small_model
-from safetensors.torch import load_file, save_file
 
 from model import KVCache, Transformer
-from support.files import InputError
 from support.hub import ModelConfig
 
 CLASSES = {
@@ -115,91 +111,6 @@ def test_smollm2_equals_transformers(smollm2, tmp_path):
     assert difference(ours, theirs(smollm2), ids) < 1e-4
     ours.save_pretrained(tmp_path)
     assert difference(ours, theirs(tmp_path), ids) < 1e-4
-
-
-# ---------------------------------------------------------------- folders
-
-
-def test_a_checkpoint_in_several_files_is_read_through_its_index(tmp_path):
-    reference = save_random(tmp_path, "qwen2", False)
-    state = load_file(tmp_path / "model.safetensors")
-    (tmp_path / "model.safetensors").unlink()
-    names = sorted(state)
-    half = names[: len(names) // 2]
-    file_of = {name: "a.safetensors" if name in half else "b.safetensors" for name in names}
-    for file in ("a.safetensors", "b.safetensors"):
-        tensors = {name: state[name] for name in names if file_of[name] == file}
-        save_file(tensors, tmp_path / file)
-    index = json.dumps({"weight_map": file_of})
-    (tmp_path / "model.safetensors.index.json").write_text(index)
-    assert difference(Transformer.from_pretrained(tmp_path), reference) < 1e-4
-
-
-def test_an_old_conversion_that_kept_its_rope_buffers_is_read(tmp_path):
-    small_model().save_pretrained(tmp_path)
-    state = load_file(tmp_path / "model.safetensors")
-    extra = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}
-    save_file(state | extra, tmp_path / "model.safetensors")
-    assert torch.equal(Transformer.from_pretrained(tmp_path)(IDS), small_model()(IDS))
-
-
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("model_type", "mistral"),
-        ("architectures", ["LlamaForSequenceClassification"]),
-        ("hidden_act", "gelu"),
-        ("attention_bias", True),
-        ("mlp_bias", True),
-        ("use_sliding_window", True),
-        ("layer_types", ["sliding_attention", "full_attention"]),
-        ("rope_scaling", {"rope_type": "yarn", "factor": 4.0}),
-        ("rope_scaling", {"rope_type": "llama3", "factor": 4.0}),
-        ("quantization_config", {"bits": 4}),
-        ("hidden_size", None),
-        ("vocab_size", "many"),
-    ],
-)
-def test_a_setting_that_is_not_built_is_refused_by_name(tmp_path, field, value):
-    """Ignored, each of these would give a model that runs and is wrong."""
-    small_model().save_pretrained(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {field: value}))
-    with pytest.raises(InputError, match=field) as error:
-        Transformer.from_pretrained(tmp_path)
-    assert "\n" not in str(error.value) and "config.json" in str(error.value)
-
-
-def test_a_folder_that_is_missing_or_foreign_is_named(tmp_path):
-    (tmp_path / "notes.txt").write_text("hello")
-    for name in (tmp_path / "nowhere", tmp_path / "notes.txt", tmp_path):
-        with pytest.raises(InputError, match=str(name)):
-            Transformer.from_pretrained(name)
-
-
-def test_weights_that_do_not_fit_are_named(tmp_path):
-    small_model().save_pretrained(tmp_path)
-    state = load_file(tmp_path / "model.safetensors")
-    name = "model.layers.1.mlp.up_proj.weight"
-    without = {other: tensor for other, tensor in state.items() if other != name}
-    of_another_shape = state | {name: torch.zeros(3, 3)}
-    for broken in (without, of_another_shape):
-        save_file(broken, tmp_path / "model.safetensors")
-        with pytest.raises(InputError, match=name):
-            Transformer.from_pretrained(tmp_path)
-    (tmp_path / "model.safetensors").write_bytes(b"not tensors")
-    with pytest.raises(InputError, match=r"model\.safetensors"):
-        Transformer.from_pretrained(tmp_path)
-
-
-def test_weights_are_float32_whatever_the_folder_holds(tmp_path):
-    """bfloat16 master weights lose updates (nanochat #808)."""
-    small_model().save_pretrained(tmp_path)
-    state = load_file(tmp_path / "model.safetensors")
-    rounded = {name: tensor.bfloat16() for name, tensor in state.items()}
-    save_file(rounded, tmp_path / "model.safetensors")
-    model = Transformer.from_pretrained(tmp_path)
-    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
 # ---------------------------------------------------------------- rows and the cache
