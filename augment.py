@@ -241,12 +241,13 @@ def read_reply(
     made.parsed = not parsed.refused
     made.analysis = parsed.analysis
     made.y_ref = parsed.reconstruction
-    token_ids = tokenizer.encode(made.y_ref)
+    prompt = tokenizer.question_prompt(made.problem.question)  # y_ref is trained on behind it
+    token_ids = tokenizer.encode(made.y_ref, behind=prompt)
     made.refused = refusal(made, parsed.refused, reply.finish, len(token_ids), settings)
     if not made.refused:
         # without its end the policy would learn never to stop
         made.token_ids = [*token_ids, tokenizer.eos_id]
-        measure(made, tokenizer)
+        measure(made, prompt, tokenizer)
 
 
 def refusal(
@@ -301,7 +302,7 @@ def format_reply(analysis: str, reconstruction: str) -> str:
     return f"<analysis>{analysis}</analysis>\n<reconstruction>{reconstruction}</reconstruction>"
 
 
-def measure(made: Construction, tokenizer: Tokenizer) -> None:
+def measure(made: Construction, prompt: list[int], tokenizer: Tokenizer) -> None:
     """Where y_ref leaves y-, whether a diagnosis follows there, how much of it is copied from y+.
 
     For y_ref = "2+2=5|Wait|2+2=4", with a line break written as | and a token for each character:
@@ -313,21 +314,22 @@ def measure(made: Construction, tokenizer: Tokenizer) -> None:
     The texts are tokenised again here to be counted; what is trained on stays as it is.
     """
     y_ref = made.token_ids[:-1]
-    wrong = tokenizer.encode(made.wrong.strip())
-    sibling = tokenizer.encode(made.sibling.strip())
+    wrong = tokenizer.encode(made.wrong.strip(), behind=prompt)
+    sibling = tokenizer.encode(made.sibling.strip(), behind=prompt)
     made.prefix_tokens = common_prefix(y_ref, wrong)
     made.prefix_share = made.prefix_tokens / len(y_ref)
     made.left_at = made.prefix_tokens / max(len(wrong), 1)
 
     rest = y_ref[made.prefix_tokens :]
-    text = tokenizer.decode(rest)
+    prefix = tokenizer.decode(y_ref[: made.prefix_tokens])
+    text = tokenizer.decode(y_ref)[len(prefix) :]
     leading = len(text) - len(text.lstrip())  # white space: a line break that the prefix lacks
     line = text[:leading] + text[leading:].split("\n")[0]
     correction = text[len(line) :]
-    prefix = tokenizer.decode(y_ref[: made.prefix_tokens])
     made.parts = [prefix.strip(), line.strip(), correction.strip()]
     if is_reflective(line.strip()):
-        made.diagnosis_tokens = len(tokenizer.encode(line))
+        kept = prompt + y_ref[: made.prefix_tokens]
+        made.diagnosis_tokens = len(tokenizer.encode(line, behind=kept))
     copied = common_prefix(rest[::-1], sibling[::-1])  # from their ends
     made.copied_share = copied / max(len(rest), 1)
 

@@ -158,7 +158,7 @@ def construction_examples(
     reply = format_reply(made.analysis, made.y_ref)
     prompt = tokenizer.prompt(request_of(made, settings))
     question_prompt = tokenizer.question_prompt(made.problem.question)
-    constructing = Trajectory(prompt, [*tokenizer.encode(reply), tokenizer.eos_id])
+    constructing = Trajectory(prompt, [*tokenizer.encode(reply, prompt), tokenizer.eos_id])
     return [constructing, Trajectory(question_prompt, made.token_ids)]
 
 
@@ -198,11 +198,11 @@ def as_trajectory(
 ) -> Trajectory:
     """The example as token ids: what of it is given, and what is learned."""
     prompt_ids = tokenizer.prompt(request)
-    token_ids = [*tokenizer.encode(answer), tokenizer.eos_id]
+    token_ids = [*tokenizer.encode(answer, prompt_ids), tokenizer.eos_id]
     if skill == "reflect":
         # The policy should learn to repair this mistake, not to make it: the mistaken lines become
         # part of the prompt.
-        given = common_prefix(token_ids, tokenizer.encode(wrong))
+        given = common_prefix(token_ids, tokenizer.encode(wrong, prompt_ids))
         return Trajectory(prompt_ids + token_ids[:given], token_ids[given:])
     if settings.model:
         return Trajectory(prompt_ids, token_ids)

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import tokenizers
-from tokenizers import decoders, models, trainers
+from tokenizers import decoders, models, normalizers, trainers
 
 import augment
 from augment import (
@@ -194,6 +194,41 @@ def test_a_construction_is_tokenised_once_and_ended_and_verified(tokenizer, cons
     assert made.token_ids.count(tokenizer.eos_id) == 1
     assert made.reply == reply and made.reply_tokens == len(tokenizer.encode(reply)) + 1
     assert asked == [tokenizer.prompt(synthesis_prompt("Q?", WRONG, RIGHT, "brief", "prefix"))]
+
+
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}<|turn|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+)
+
+
+def test_a_construction_ends_as_a_turn_of_the_template_ends(tokenizer, monkeypatch, construct_one):
+    """With Llama 3 constructed answers ended with <|end_of_text|>, sampled ones with <|eot_id|>."""
+    tokenizer.inner.add_special_tokens(["<|turn|>"])
+    chat = Tokenizer(tokenizer.inner, {}, TEMPLATE, "<|end|>")
+    turn = tokenizer.inner.token_to_id("<|turn|>")
+    for name in ("eos_id", "stop_ids", "chat_template"):
+        monkeypatch.setattr(tokenizer, name, getattr(chat, name))
+    made = construct_one(format_reply("a", REFLECTIVE))
+    assert made.token_ids == [*tokenizer.encode(REFLECTIVE), turn]
+    assert turn in tokenizer.stop_ids
+
+
+def test_a_construction_is_tokenised_as_it_stands_behind_the_bare_question(
+    tokenizer, monkeypatch, construct_one
+):
+    """SentencePiece: on its own a text begins with a word boundary, which no answer has."""
+    normal = normalizers.Prepend("?")  # stands for the boundary
+    monkeypatch.setattr(tokenizer.inner, "normalizer", normal)
+    prompt = tokenizer.question_prompt("Q?")
+    alone = tokenizer.encode(REFLECTIVE)
+    behind = tokenizer.encode(REFLECTIVE, behind=prompt)
+    assert alone != behind and tokenizer.decode(behind) == REFLECTIVE
+    made = construct_one(format_reply("a", REFLECTIVE))
+    assert made.token_ids == [*behind, tokenizer.eos_id]
+    wrong = tokenizer.encode(WRONG, behind=prompt)
+    assert made.prefix_tokens == common_prefix(behind, wrong) > 0
+    assert made.parts == ["2+2=5", "Wait, 2+2=5 is wrong.", RIGHT]
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,19 @@
 """What is read from a checkpoint's folder: its tokenizer, its prompts, and its config.json."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
+import tokenizers
+import transformers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
 
+from coldstart import as_trajectory
 from data import load_problems
 from support.files import InputError
 from support.hub import ModelConfig
+from support.settings import Settings
 from support.tokenizer import INSTRUCTION, Tokenizer, compile_template
 
 TAGS = ["<analysis>", "</analysis>"]
@@ -115,8 +122,6 @@ def test_a_chat_template_cannot_reach_out_of_its_sandbox(tokenizer):
 
 
 def test_chat_prompts_equal_transformers(smollm2):
-    import transformers
-
     theirs = transformers.AutoTokenizer.from_pretrained(smollm2)
     ours = Tokenizer.from_pretrained(smollm2, 49152)
     messages = [{"role": "user", "content": INSTRUCTION.format(question="What is 12 + 30?")}]
@@ -131,6 +136,391 @@ def test_a_prompt_longer_than_the_context_is_found_before_training(tokenizer):
     says = r"file\.jsonl: 'a very long story .*expected a prompt below 64 tokens, found"
     with pytest.raises(InputError, match=says):
         tokenizer.check_prompts(questions, 64, "file.jsonl")
+
+
+# ---------------------------------------------------------------- chat checkpoints
+
+SPECIALS = ["<|end|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<end_of_turn>"]
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+ZEPHYR = (
+    "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + eos_token }}\n{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+QUESTION = [{"role": "user", "content": "How many <b>?"}]
+
+
+def special(text: str) -> AddedToken:
+    return AddedToken(text, special=True, normalized=False)
+
+
+def chat_folder(tokenizer: Tokenizer, folder: Path, **settings: Any) -> Path:
+    """A folder with the tokenizer, SPECIALS added, and these fields in tokenizer_config.json."""
+    tokenizer.inner.add_special_tokens([special(text) for text in SPECIALS])
+    tokenizer.inner.save(str(folder / "tokenizer.json"))
+    write_json(folder / "tokenizer_config.json", **{"eos_token": "<|end|>", **settings})
+    return folder
+
+
+def write_json(path: Path, **fields: Any) -> None:
+    path.write_text(json.dumps(fields))
+
+
+def prompt_of_transformers(folder: Path) -> list[int]:
+    """The ids of QUESTION by transformers."""
+    theirs = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
+    return theirs.apply_chat_template(QUESTION, add_generation_prompt=True, return_dict=False)
+
+
+def token_name(tokenizer: Tokenizer, token_id: int) -> str:
+    return tokenizer.inner.id_to_token(token_id)
+
+
+# ---------------------------------------------------------------- what ends a turn
+
+TURN_ENDS = {
+    "Qwen2.5 base": (CHATML, "<|endoftext|>", "<|im_end|>"),
+    "Llama 3 base": (CHATML.replace("<|im_end|>\n", "<|eot_id|>"), "<|end|>", "<|eot_id|>"),
+    "Gemma": (CHATML.replace("<|im_end|>", "<end_of_turn>"), "<|end|>", "<end_of_turn>"),
+    "both in a row": (CHATML.replace("<|im_end|>", "<|eot_id|><|end|>"), "<|end|>", "<|eot_id|>"),
+    "template and eos agree": (ZEPHYR, "<|endoftext|>", "<|endoftext|>"),
+    "trimmed, behind a space": (
+        "{% for m in messages %}{{ m.content | trim }} <|im_end|> {% endfor %}",
+        "<|end|>",
+        "<|im_end|>",
+    ),
+    "no end": ("{% for m in messages %}[{{ m.content }}]{% endfor %}", "<|end|>", "<|end|>"),
+    "no answer": ("{{ messages[0].content }}<|im_end|>", "<|end|>", "<|end|>"),
+    "questions alone": (
+        "{% for m in messages %}{% if m.role != 'user' %}{{ raise_exception('no') }}{% endif %}"
+        "{{ m.content }}<|im_end|>{% endfor %}",
+        "<|end|>",
+        "<|end|>",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TURN_ENDS)
+def test_an_answer_ends_with_the_token_that_ends_a_turn_of_the_template(tokenizer, tmp_path, name):
+    """Qwen2.5 base never stopped at <|im_end|>, and turns that it invented were graded."""
+    template, eos, expected = TURN_ENDS[name]
+    chat_folder(tokenizer, tmp_path, eos_token=eos, chat_template=template)
+    ours = Tokenizer.from_pretrained(tmp_path, 600)
+    assert token_name(ours, ours.eos_id) == expected
+    assert {token_name(ours, i) for i in ours.stop_ids} == {eos, expected}
+
+    example = as_trajectory("solve", "Q?", "#### 4", "", ours, Settings(model="any"))
+    assert example.token_ids == [*ours.encode("#### 4"), ours.eos_id]
+
+
+def test_runs_of_spaces_that_are_tokens_end_no_turn(tokenizer, tmp_path):
+    tokenizer.inner.add_tokens(["\n\n", "  "])
+    template = CHATML.replace("<|im_end|>\n", "\n\n  <|im_end|>")
+    chat_folder(tokenizer, tmp_path, chat_template=template)
+    ours = Tokenizer.from_pretrained(tmp_path, 600)
+    assert token_name(ours, ours.eos_id) == "<|im_end|>"
+
+
+def test_the_stop_ids_of_the_files_stay(tokenizer, tmp_path):
+    chat_folder(tokenizer, tmp_path, chat_template=CHATML)
+    write_json(tmp_path / "generation_config.json", eos_token_id=[7, 9])
+    ours = Tokenizer.from_pretrained(tmp_path, 600)
+    expected = {7, 9, ours.inner.token_to_id("<|im_end|>"), ours.inner.token_to_id("<|end|>")}
+    assert ours.stop_ids == sorted(expected)
+
+
+# ---------------------------------------------------------------- what stands before an answer
+
+BOUNDARY = "▁"
+TEXTS = ["First 2+2=4\nWait, 2+2=5 is wrong.", "<|user|>\n<|assistant|>\n", "How many? Answer:\n"]
+ANSWERS = ["First 2+2=4", "2+2=4\nFirst", "Wait, 2+2=4", "<analysis>is</analysis>", "four"]
+
+
+def sentencepiece(kind: str) -> Tokenizer:
+    """A tokenizer that marks the start of every word, as those of Llama 2 and Yi do."""
+    inner = tokenizers.Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    if kind == "Prepend":
+        replace = normalizers.Replace(" ", BOUNDARY)
+        inner.normalizer = normalizers.Sequence([normalizers.Prepend(BOUNDARY), replace])
+    else:
+        inner.pre_tokenizer = pre_tokenizers.Metaspace(BOUNDARY, kind, split=False)
+    to_spaces = decoders.Replace(BOUNDARY, " ")
+    strip = decoders.Strip(" ", 1, 0)
+    parts = [to_spaces, decoders.ByteFallback(), decoders.Fuse(), strip]
+    inner.decoder = decoders.Sequence(parts)
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=450, special_tokens=["<unk>", "<s>", "</s>", *bytes_], show_progress=False
+    )
+    inner.train_from_iterator(TEXTS * 9, trainer)
+    # the bytes are ordinary pieces, and a line break is one of them
+    fields = json.loads(inner.to_str())
+    fields["added_tokens"] = fields["added_tokens"][:3]
+    inner = tokenizers.Tokenizer.from_str(json.dumps(fields))
+    return Tokenizer(inner, {}, ZEPHYR, "</s>")
+
+
+@pytest.mark.parametrize("kind", ["Prepend", "first", "always"])
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_an_answer_behind_its_prompt_has_no_word_boundary_of_its_own(kind, answer):
+    """With TinyLlama every constructed answer began with a piece that never follows a prompt."""
+    ours = sentencepiece(kind)
+    prompt = ours.question_prompt("How many?")
+    ids = ours.encode(answer, behind=prompt)
+    alone = ours.encode(answer)
+    assert token_name(ours, alone[0]).startswith(BOUNDARY)
+    assert not token_name(ours, ids[0]).startswith(BOUNDARY)
+    assert ours.decode(ids) == answer
+
+    rendered = ours.render(
+        [{"role": "user", "content": INSTRUCTION.format(question="How many?")}], True
+    )
+    ours.inner.encode_special_tokens = False
+    assert ours.inner.encode(rendered + answer, add_special_tokens=False).ids == prompt + ids
+    example = as_trajectory("solve", "How many?", answer, "", ours, Settings(model="any"))
+    assert example.token_ids == [*ids, ours.eos_id]
+
+
+@pytest.mark.parametrize("kind", ["Prepend", "first", "always"])
+def test_an_answer_keeps_white_space_and_spelled_tokens_behind_a_prompt(kind):
+    ours = sentencepiece(kind)
+    prompt = ours.question_prompt("How many?")
+    assert token_name(ours, ours.encode(" four", behind=prompt)[0]).startswith(BOUNDARY)
+    spelled = ours.encode("</s> four", behind=prompt)
+    assert ours.eos_id not in spelled and ours.decode(spelled) == "</s> four"
+
+
+def test_a_prompt_that_ends_in_a_space_does_not_grow_together_with_the_answer():
+    """'Answer: ' and 'four' would be one piece: then the answer stands as behind a line break."""
+    ours = sentencepiece("first")
+    prompt = ours.encode_plainly("How many? Answer: ")
+    assert token_name(ours, prompt[-1]) == BOUNDARY
+    ids = ours.encode("four", behind=prompt)
+    assert not token_name(ours, ids[0]).startswith(BOUNDARY) and ours.decode(ids) == "four"
+
+
+@pytest.mark.parametrize("layout", [None, CHATML, "{{ messages[0].content }}"])
+@pytest.mark.parametrize(
+    "answer", ["2+2=4", " 2", "\n\n2", "  two", "<analysis>", "é", ".", "<|end|>"]
+)
+def test_byte_level_answers_are_what_they_are_on_their_own(tokenizer, tmp_path, layout, answer):
+    chat_folder(tokenizer, tmp_path, chat_template=layout)
+    ours = Tokenizer.from_pretrained(tmp_path, 600)
+    for question in ("How many?", "", "1 2", "a\n"):
+        assert ours.encode(answer, behind=ours.prompt(question)) == ours.encode(answer)
+
+
+# ---------------------------------------------------------------- the template's environment
+
+TEMPLATES = {
+    "generation": "{% for m in messages %}[{{ m.role }}]{% generation %}{{ m.content }}"
+    "{% endgeneration %}{% endfor %}",
+    "generation with white space": "{% for m in messages %}\n  {%- generation -%}\n{% set x = 1 %}"
+    "{{ m.content }}\n{%- endgeneration %}\n{% endfor %}{{ x is defined }}",
+    "strftime_now": "{{ strftime_now('%d %b %Y') }} {{ messages[0].content }}",
+    "date_string": "{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% endif %}",
+    "tojson": "{{ messages[0] | tojson }}",
+    "tojson with layout": "{{ messages | tojson(indent=2) }}",
+    "tojson with separators": "{{ messages[0] | tojson(separators=(',', ':'), sort_keys=True) }}",
+    "tojson and letters": "{{ 'é<' | tojson }}{{ 'é<' | tojson(ensure_ascii=True) }}",
+    "loopcontrols": "{% for i in range(9) %}{% if i == 1 %}{% continue %}{% endif %}{{ i }}"
+    "{% if i == 4 %}{% break %}{% endif %}{% endfor %}{{ messages[0].content }}",
+    "namespace": "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}"
+    "{% endfor %}{{ ns.n }}{{ bos_token }}{{ pad_token }}",
+    "tools": "{% if tools is none and not documents %}{{ messages[-1]['content'] }}{% endif %}",
+}
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_may_use_all_that_it_may_in_transformers(tokenizer, tmp_path, name):
+    chat_folder(tokenizer, tmp_path, chat_template=TEMPLATES[name], bos_token="<|im_start|>")
+    ours = Tokenizer.from_pretrained(tmp_path, 600)
+    assert ours.prompt(QUESTION[0]["content"]) == prompt_of_transformers(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("template", "says"),
+    [
+        ("{{ 1 + messages[0].content }}", "unsupported operand"),  # a TypeError
+        ("{{ range(10 ** 9) | list }}", "Range too big"),  # an OverflowError
+        ("{{ messages[0].content | tojson(indent='x', nothing=1) }}", "nothing"),
+        ("{{ 1 // 0 }}", "by zero"),
+        ("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "recursion"),
+        ("{{ strftime_now(5) }}", "must be str"),
+        ("{{ raise_exception('two\nlines') }}", "two lines"),
+        ("{{ messages[7].content.x }}", "no element 7"),
+    ],
+)
+def test_a_template_that_fails_says_so_in_one_line(tokenizer, tmp_path, template, says):
+    chat_folder(tokenizer, tmp_path, chat_template=template)
+    ours = Tokenizer.from_pretrained(tmp_path, 600)
+    with pytest.raises(InputError, match=f"chat template: it does not render.*{says}") as error:
+        ours.question_prompt("How many?")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("template", ["{% generation %}", "{% for %}", "{{ 1 | nothing }}"])
+def test_a_template_that_cannot_be_read_is_refused_in_one_line(tokenizer, tmp_path, template):
+    chat_folder(tokenizer, tmp_path, chat_template=template)
+    with pytest.raises(InputError, match="chat template: not readable") as error:
+        Tokenizer.from_pretrained(tmp_path, 600)
+    assert "\n" not in str(error.value)
+
+
+# ---------------------------------------------------------------- several sources for one thing
+
+NAMED = [{"name": "tool_use", "template": "T"}, {"name": "default", "template": "D"}]
+
+
+@pytest.mark.parametrize("field", ["S", NAMED, {"default": "D", "rag": "R"}, None])
+@pytest.mark.parametrize("file", ["F", "", None])
+@pytest.mark.parametrize("folder", [None, {"default": "A"}, {"rag": "R"}])
+def test_of_several_templates_the_one_of_transformers_is_taken(
+    tokenizer, tmp_path, field, file, folder
+):
+    chat_folder(tokenizer, tmp_path, chat_template=field)
+    write_json(tmp_path / "chat_template.json", chat_template="P")  # read for processors alone
+    if file is not None:
+        (tmp_path / "chat_template.jinja").write_text(file)
+    if folder is not None:
+        (tmp_path / "additional_chat_templates").mkdir()
+        for name, template in folder.items():
+            (tmp_path / "additional_chat_templates" / f"{name}.jinja").write_text(template)
+    try:
+        expected = prompt_of_transformers(tmp_path)
+    except ValueError:  # it finds none, or none that is called default
+        with pytest.raises(
+            InputError, match=r"expected (one that is called default|the template in)"
+        ):
+            Tokenizer.from_pretrained(tmp_path, 600)
+        return
+    ours = Tokenizer.from_pretrained(tmp_path, 600)
+    assert ours.prompt("Q") == expected
+    (tmp_path / "saved").mkdir()
+    ours.save(tmp_path / "saved")
+    assert Tokenizer.from_pretrained(tmp_path / "saved", 600).prompt("Q") == expected
+
+
+ROLES = "{{ bos_token }}|{{ eos_token }}|{{ pad_token }}|{{ unk_token }}{{ messages[0].content }}"
+SPELLED = {"content": "<|im_end|>", "lstrip": False, "rstrip": False, "normalized": False}
+SPELLED["single_word"] = False
+WRITTEN = {**SPELLED, "__type": "AddedToken"}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"eos_token": "<|endoftext|>"},
+        {"eos_token": WRITTEN, "bos_token": "<|im_start|>"},
+        {"eos_token": "<|endoftext|>", "added_tokens_decoder": {}},
+        {"eos_token": None, "bos_token": "<|eot_id|>"},
+    ],
+)
+@pytest.mark.parametrize(
+    "special_map",
+    [
+        None,
+        {"eos_token": "<|im_end|>"},
+        {"eos_token": SPELLED, "pad_token": "<|endoftext|>"},
+        {"bos_token": "<|im_start|>", "additional_special_tokens": ["<|eot_id|>"]},
+    ],
+)
+def test_of_several_special_tokens_those_of_transformers_are_taken(
+    tokenizer, tmp_path, settings, special_map
+):
+    chat_folder(tokenizer, tmp_path, chat_template=ROLES, **settings)
+    if special_map is not None:
+        write_json(tmp_path / "special_tokens_map.json", **special_map)
+    theirs = transformers.PreTrainedTokenizerFast.from_pretrained(tmp_path)
+    if theirs.eos_token is None:
+        with pytest.raises(InputError, match="expected an eos_token"):
+            Tokenizer.from_pretrained(tmp_path, 600)
+        return
+    ours = Tokenizer.from_pretrained(tmp_path, 600)
+    assert ours.eos_id == theirs.eos_token_id
+    assert ours.prompt(QUESTION[0]["content"]) == prompt_of_transformers(tmp_path)
+    (tmp_path / "saved").mkdir()
+    ours.save(tmp_path / "saved")
+    assert Tokenizer.from_pretrained(tmp_path / "saved", 600).names == ours.names
+
+
+def test_a_token_with_a_role_is_read_whole_though_it_is_an_ordinary_piece(tokenizer, tmp_path):
+    chat_folder(tokenizer, tmp_path, chat_template=ZEPHYR)
+    path = tmp_path / "tokenizer.json"
+    fields = json.loads(path.read_text())
+    ended = [token for token in fields["added_tokens"] if token["content"] != "<|end|>"]
+    fields["added_tokens"] = ended
+    path.write_text(json.dumps(fields))
+    ours = Tokenizer.from_pretrained(tmp_path, 600)
+    assert ours.eos_id in ours.prompt(QUESTION[0]["content"])
+    assert ours.prompt(QUESTION[0]["content"]) == prompt_of_transformers(tmp_path)
+
+
+def test_a_token_that_only_the_settings_list_is_added_at_its_id(tokenizer, tmp_path):
+    """A checkpoint that was given a token, beside the tokenizer.json of before."""
+    chat_folder(tokenizer, tmp_path)
+    size = tokenizer.inner.get_vocab_size()
+    template = CHATML.replace("<|im_end|>", "<|new|>")
+    token = {**SPELLED, "content": "<|new|>", "special": True}
+    settings = {"eos_token": "<|end|>", "chat_template": template}
+    path = tmp_path / "tokenizer_config.json"
+    write_json(path, **settings, added_tokens_decoder={size: token})
+    ours = Tokenizer.from_pretrained(tmp_path, 600)
+    assert ours.eos_id == size
+    assert ours.prompt(QUESTION[0]["content"]) == prompt_of_transformers(tmp_path)
+
+    for wrong, says in (
+        ({size + 1: token}, rf"{size + 1}: expected '<\|new\|>' at this id, found it at {size}"),
+        ({2: token}, "2: expected"),
+        ({2: {"content": 5}}, "2: expected a token"),
+        ({2: "<|new|>"}, "2: expected a token"),
+    ):
+        write_json(path, **settings, added_tokens_decoder=wrong)
+        with pytest.raises(
+            InputError, match=rf"tokenizer_config\.json: added_tokens_decoder, {says}"
+        ):
+            Tokenizer.from_pretrained(tmp_path, 600)
+
+
+@pytest.mark.parametrize(
+    ("file", "field", "value"),
+    [
+        ("tokenizer_config.json", "chat_template", 5),
+        ("tokenizer_config.json", "chat_template", ["a"]),
+        ("tokenizer_config.json", "chat_template", [{"name": "default"}]),
+        ("tokenizer_config.json", "chat_template", {"default": 5}),
+        ("tokenizer_config.json", "added_tokens_decoder", [1]),
+        ("tokenizer_config.json", "eos_token", {"content": 3}),
+        ("tokenizer_config.json", "bos_token", 3),
+        ("tokenizer_config.json", "eos_token_id", [[1]]),
+        ("special_tokens_map.json", "eos_token", {"content": 3}),
+        ("special_tokens_map.json", "pad_token", ["<|end|>"]),
+        ("generation_config.json", "eos_token_id", "2"),
+        ("generation_config.json", "eos_token_id", [2, None]),
+        ("generation_config.json", "eos_token_id", True),
+        ("config.json", "eos_token_id", {"id": 2}),
+        ("config.json", "eos_token_id", 2.0),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_refused_by_file_and_name(
+    tokenizer, tmp_path, file, field, value
+):
+    chat_folder(tokenizer, tmp_path)
+    fields = {"eos_token": "<|end|>"} if file == "tokenizer_config.json" else {}
+    write_json(tmp_path / file, **{**fields, field: value})
+    with pytest.raises(InputError, match=rf"{file}: {field}") as error:
+        Tokenizer.from_pretrained(tmp_path, 600)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("file", ["chat_template.jinja", "special_tokens_map.json"])
+def test_a_file_that_is_no_text_is_refused_by_name(tokenizer, tmp_path, file):
+    chat_folder(tokenizer, tmp_path)
+    (tmp_path / file).write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=file):
+        Tokenizer.from_pretrained(tmp_path, 600)
 
 
 # ---------------------------------------------------------------- config.json of Gemma 1
@@ -211,8 +601,6 @@ def test_gelu_is_refused_where_the_architecture_has_silu(tmp_path, field):
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_gemma_config_goes_to_transformers_and_back(tmp_path, tied):
-    import transformers
-
     ours = read_gemma(tmp_path, tie_word_embeddings=tied)
     ours.write(tmp_path / "config.json")
     written = json.loads((tmp_path / "config.json").read_text())
