@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from checker import Grade, grade
+from checker import Grade, grade, visible
 from rollout import Group, Policy, Rollout, sample_from
 from support.reflection import is_reflective
 from support.settings import Settings
@@ -271,13 +271,14 @@ class ParsedReply(NamedTuple):
 
 
 def parse_reply(reply: str) -> ParsedReply:
-    """Each tag must stand once, in order, around a text.
+    """Each tag must stand once, in order, around a text. What the policy thinks first is left out.
 
     >>> parse_reply("<analysis>It is 4.</analysis><reconstruction>2+2=5\\nWait</reconstruction>")
     ParsedReply(analysis='It is 4.', reconstruction='2+2=5\\nWait', refused='')
     >>> parse_reply("<analysis>2+2 is 4.</analysis> 2+2=4").refused
     'no <reconstruction>'
     """
+    reply = visible(reply)
     for tag in TAGS:
         if tag not in reply:
             return ParsedReply("", "", f"no {tag}")

@@ -132,6 +132,27 @@ def test_a_bad_reply_is_refused_with_its_reason(reply, reason):
     assert parse_reply(reply) == ("", "", reason)
 
 
+@pytest.mark.parametrize(
+    "thought",
+    [
+        "<think>2+2 is 4.</think>",
+        "<think>\n\n</think>\n\n",
+        "<think><analysis>draft</analysis></think>\n",
+        "the template opened it</think>",
+        "<think>one</think> then <think><reconstruction>two</think>",
+    ],
+)
+def test_what_is_thought_before_a_reply_is_no_part_of_it(thought):
+    """The checker left it out, and the reply parser counted the tags in it."""
+    assert parse_reply(thought + format_reply("a", "b")) == ("a", "b", "")
+    assert parse_reply(format_reply("a", "b") + thought).refused == "no <analysis>"
+
+
+def test_a_reply_that_does_not_end_its_thinking_has_no_parts():
+    assert parse_reply("<think>" + format_reply("a", "b")).refused == "no <analysis>"
+    assert parse_reply(format_reply("a", "b") + "<|im_end|>\n<analysis>").refused == ""
+
+
 # ---------------------------------------------------------------- what becomes of it
 
 WRONG = "2+2=5\n5+1=6\n#### 6"
