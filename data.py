@@ -7,7 +7,6 @@ where the checkpoint has no template.
 """
 
 import json
-import math
 import os
 import re
 import urllib.request
@@ -69,7 +68,8 @@ def read_problem(line: bytes, where: str) -> Problem:
     where: the file and the line, for the message of an InputError.
     """
     try:
-        record = json.loads(line)
+        # Numbers are taken as they are written: 0.50 and integers of any length stay so.
+        record = json.loads(line, parse_int=str, parse_float=str)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not valid JSON ({error})") from None
     if not isinstance(record, dict):
@@ -90,10 +90,7 @@ def read_problem(line: bytes, where: str) -> Problem:
 
 
 def read_text(value: Any, field: str, where: str) -> str:
-    """A field's text without white space around it; a number is taken as it is written."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if is_number and math.isfinite(value):
-        value = str(value)
+    """A field's text without white space around it."""
     is_text = isinstance(value, str) and value.strip() and not HALF_A_CHARACTER.search(value)
     if not is_text:
         raise InputError(f"{where}: expected a text in {field!r}, found {value!r}")
@@ -120,8 +117,9 @@ def download_gsm8k(split: str) -> Path:
 def load_problem_sets(settings: Settings) -> tuple[list[Problem], list[Problem]]:
     """(training problems, held-out problems) of a run.
 
-    A file without --eval-data is cut: its last problems, a fifth of it at most, are held out. Held
-    out problems are the same for every --seed.
+    A file without --eval-data is cut: its last questions, a fifth of it at most, are held out. Held
+    out problems are the same for every --seed. A question that stands in the file several times is
+    one question: all its copies are held out, or none.
     """
     is_family = task_of(settings.data) is not None
     problems = load_problems(
@@ -132,10 +130,14 @@ def load_problem_sets(settings: Settings) -> tuple[list[Problem], list[Problem]]
             settings.eval_data or settings.data, "test", settings.eval_problems
         )
         return problems, held_out
-    kept = len(problems) - min(settings.eval_problems, max(len(problems) // 5, 1))
+    questions = list(dict.fromkeys(problem.question for problem in problems))
+    kept = len(questions) - min(settings.eval_problems, max(len(questions) // 5, 1))
     if kept < 1:
         raise InputError(
-            f"{settings.data}: expected 2 problems or more, one of them to be held out, "
-            f"found {len(problems)}"
+            f"{settings.data}: expected 2 questions or more, one of them to be held out, "
+            f"found {len(questions)}"
         )
-    return problems[:kept], problems[kept:]
+    training_questions = set(questions[:kept])
+    training = [problem for problem in problems if problem.question in training_questions]
+    held_out = [problem for problem in problems if problem.question not in training_questions]
+    return training, held_out

@@ -6,8 +6,10 @@ import pytest
 from conftest import shared
 
 import data
-from data import load_problems
+from checker import is_equal
+from data import load_problem_sets, load_problems
 from support.files import InputError
+from support.settings import Settings
 from tasks import Problem
 
 
@@ -36,6 +38,17 @@ def test_other_files_give_question_and_answer(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "number", ["0.50", "-3", "1e5", "9" * 309, "7" * 5000, "1e999", "0.1000000000000000000001"]
+)
+def test_a_number_is_taken_as_it_is_written(tmp_path, number):
+    """An integer of 309 digits was an OverflowError, and 0.50 became 0.5."""
+    line = f'{{"question": "Q", "answer": {number}}}'
+    (problem,) = load_problems(write_lines(tmp_path / "a.jsonl", line), "train")
+    assert problem == Problem("Q", number)
+    assert is_equal(problem.answer, number)
+
+
+@pytest.mark.parametrize(
     ("line", "says"),
     [
         ('{"question": "Q", "answer": ', "not valid JSON"),
@@ -46,6 +59,8 @@ def test_other_files_give_question_and_answer(tmp_path):
         ({"question": "Q", "answer": None}, "'answer'"),
         ({"question": "Q", "answer": True}, "'answer'"),
         ({"question": "Q", "answer": float("nan")}, "'answer'"),
+        ({"question": "Q", "answer": float("-inf")}, "'answer'"),
+        ({"question": "Q", "answer": [1]}, "'answer'"),
         ({"question": "half a character: \ud800", "answer": "1"}, "'question'"),
         ({"question": "Q", "answer": "work\n#### "}, "####"),
     ],
@@ -110,3 +125,53 @@ def test_a_family_is_endless_and_a_file_is_not(tmp_path):
     name = write_lines(tmp_path / "a.jsonl", *lines)
     assert len(load_problems(name, "train")) == 3
     assert load_problems(name, "train", 2) == [Problem("Q", "0"), Problem("Q", "1")]
+
+
+# ---------------------------------------------------------------- what is held out
+
+
+def split(tmp_path, questions: str, eval_problems=64) -> tuple[str, str]:
+    """(training questions, held-out questions) of a file with a question for each letter."""
+    lines = []
+    for number, letter in enumerate(questions):
+        lines.append({"question": letter, "answer": number})
+    name = write_lines(tmp_path / "a.jsonl", *lines)
+    settings = Settings(data=name, eval_problems=eval_problems)
+    training, held_out = load_problem_sets(settings)
+    return "".join(p.question for p in training), "".join(p.question for p in held_out)
+
+
+@pytest.mark.parametrize(
+    ("questions", "training", "held_out"),
+    [
+        ("abcdefghij", "abcdefgh", "ij"),  # a fifth
+        ("ab", "a", "b"),
+        ("abcdeabcde", "abcdabcd", "ee"),  # a file that was joined to itself
+        ("abcdae", "abcda", "e"),
+        ("eabcde", "eabce", "d"),  # the last question that is new
+        ("aaaaab", "aaaaa", "b"),
+        ("abbbbb", "a", "bbbbb"),
+    ],
+)
+def test_copies_of_a_question_stay_on_one_side_of_the_split(
+    tmp_path, questions, training, held_out
+):
+    """A question that is trained on measures what was learned by heart."""
+    assert split(tmp_path, questions) == (training, held_out)
+
+
+def test_no_more_questions_are_held_out_than_asked_for(tmp_path):
+    assert split(tmp_path, "abcdefghijabcdefghij", eval_problems=1) == ("abcdefghi" * 2, "jj")
+
+
+@pytest.mark.parametrize("questions", ["a", "aaa"])
+def test_a_file_of_a_single_question_cannot_be_split(tmp_path, questions):
+    with pytest.raises(InputError, match=r"expected 2 questions or more.*found 1"):
+        split(tmp_path, questions)
+
+
+def test_the_questions_of_a_family_and_of_another_file_are_not_cut(tmp_path):
+    held_out = write_lines(tmp_path / "held_out.jsonl", {"question": "a", "answer": 1})
+    name = write_lines(tmp_path / "a.jsonl", {"question": "b", "answer": 1})
+    training, other = load_problem_sets(Settings(data=name, eval_data=held_out))
+    assert training == [Problem("b", "1")] and other == [Problem("a", "1")]
