@@ -167,6 +167,18 @@ def draw(probs: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
     return token[:, 0], probs.gather(-1, token)[:, 0].log()
 
 
+def check_logits(logits: Tensor, places: list[int]) -> None:
+    """Raises InputError for logits (R, V) that are not finite: no token may be drawn from those.
+
+    places: how many tokens each of the R answers has so far, for the message.
+    """
+    is_finite = logits.isfinite().all(dim=-1).tolist()  # (R,)
+    if not all(is_finite):
+        token = places[is_finite.index(False)] + 1
+        found = "found NaN or an infinite one"
+        raise InputError(f"sampling, token {token} of an answer: expected finite logits, {found}")
+
+
 # ---------------------------------------------------------------- many answers
 
 
@@ -206,7 +218,7 @@ def sample(
 
     max_new_tokens counts the stop id; the model's context can end an answer sooner. max_rows
     answers are written at once. Raises InputError for an empty prompt or one that leaves no room in
-    the context.
+    the context, and for logits that are not finite.
     """
     context = model.config.max_position_embeddings
     check_prompts(prompts, context)
@@ -227,7 +239,9 @@ def sample(
         """One more token for each of these drafts (R), from the last hidden states (R, C)."""
         numbers = [draft.number for draft in writing]
         places = [len(draft.token_ids) for draft in writing]
-        probs = sampling_probs(model.logits(hidden), temperature)  # (R, V)
+        logits = model.logits(hidden)  # (R, V)
+        check_logits(logits, places)
+        probs = sampling_probs(logits, temperature)  # (R, V)
         tokens, logprobs = draw(probs, uniform[numbers, places].to(probs.device))  # (R,) each
         for draft, token, logprob in zip(writing, tokens.tolist(), logprobs.tolist(), strict=True):
             draft.add(token, logprob, token in stop_ids)

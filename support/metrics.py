@@ -1,10 +1,11 @@
 """What a step measures: numbers for metrics.jsonl, records for samples.jsonl, samples for the
 terminal.
 
-Called by train.py and coldstart.py. Accuracies and shares of questions read what the checker says
-(right), means of rewards what was paid.
+Called by train.py, coldstart.py and support/runs.py. Accuracies and shares of questions read what
+the checker says (right), means of rewards what was paid.
 """
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from support.files import InputError
 from support.reflection import is_reflective
 from support.worked_lines import first_difference
 
@@ -21,6 +23,17 @@ def mean(values: Iterable[float]) -> float | None:
     """None of nothing: no share of nothing is made up."""
     numbers = list(values)
     return sum(numbers) / len(numbers) if numbers else None
+
+
+def json_line(record: dict[str, Any]) -> str:
+    """A record as a line of JSON, which knows no NaN; raises InputError that names the field."""
+    for name, value in record.items():
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError:
+            where = f"step {record.get('step')}, {name}"
+            raise InputError(f"{where}: expected finite numbers, found {value}") from None
+    return json.dumps(record) + "\n"
 
 
 # ---------------------------------------------------------------- answers and constructions

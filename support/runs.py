@@ -26,6 +26,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from support.files import InputError, read_json, read_lines, write_text
+from support.metrics import json_line
 
 
 class RunFolder:
@@ -59,7 +60,7 @@ class RunFolder:
     def log(self, file: str, *records: dict[str, Any]) -> None:
         """Append records to metrics.jsonl or samples.jsonl, one a line."""
         with (self.path / file).open("a", encoding="utf-8") as lines:
-            lines.writelines(json.dumps(record) + "\n" for record in records)
+            lines.write("".join(map(json_line, records)))
 
     # ---------------------------------------------------------------- checkpoints
 

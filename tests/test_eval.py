@@ -3,9 +3,11 @@
 import itertools
 import json
 import math
+import shutil
 
 import pytest
 from conftest import run_cli, shared
+from safetensors.torch import load_file, save_file
 
 import eval as evaluation
 from eval import Answer, majority_is_right, pass_at_k, standard_error, summarize
@@ -106,6 +108,24 @@ def test_wrong_flags_end_with_one_line_and_code_2(learned, arguments, monkeypatc
     given = (learned, "--data", learned / "problems.jsonl", *arguments)
     code, out, err = run_cli(monkeypatch, capsys, evaluation.main, *given)
     assert code == 2 and out == "" and err.startswith("error: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("samples", [1, 2])  # greedy, and at temperature 1
+@pytest.mark.parametrize("weight", [math.nan, 3e38])  # the latter is finite, unlike the logits
+def test_a_model_whose_numbers_are_not_finite_has_no_score(
+    learned, tmp_path, monkeypatch, capsys, samples, weight
+):
+    """It was 0.0%, with exit code 0."""
+    folder = tmp_path / "model"
+    shutil.copytree(learned, folder)
+    weights = load_file(folder / "model.safetensors")
+    weights["model.norm.weight"][:] = weight
+    save_file(weights, folder / "model.safetensors")
+    out = tmp_path / "answers.json"
+    flags = ("--data", learned / "problems.jsonl", "--samples", samples, "--out", out)
+    code, printed, err = run_cli(monkeypatch, capsys, evaluation.main, folder, *flags)
+    assert code == 2 and printed == "" and not out.exists()
+    assert err.startswith("error: ") and "finite" in err and err.count("\n") == 1
 
 
 def test_smollm2_answers_gsm8k(smollm2, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """What a step measures: shares that count what they say, and nothing made up of nothing."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -8,16 +9,19 @@ import torch
 from augment import Construction
 from checker import Grade
 from rollout import Group, Rollout
+from support.files import InputError
 from support.metrics import (
     Means,
     construction_metrics,
     construction_record,
     gradient_metrics,
     gradients,
+    json_line,
     rollout_metrics,
     whole_samples,
 )
 from support.reflection import is_reflective
+from support.runs import RunFolder
 from tasks import Problem
 
 PROBLEM = Problem("Q?", "5")
@@ -160,3 +164,24 @@ def test_what_a_step_does_not_have_is_not_shown():
     assert whole_samples(groups, [], step=1) == (
         "--- step 1\n\n[sampled, reward 0, gold 5] Q?\n#### 6\n"
     )
+
+
+# ---------------------------------------------------------------- what is written down
+
+
+def test_a_record_is_a_line_of_json():
+    record = {"step": 3, "loss": -0.5, "kl": None, "seconds": {"sample": 0.25}}
+    assert json_line(record) == json.dumps(record) + "\n"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("field", ["loss", "seconds", "parts"])
+def test_a_metric_that_is_not_finite_is_named_and_not_written(tmp_path, value, field):
+    """metrics.jsonl held a bare NaN, which is not JSON."""
+    wrapped = {"loss": value, "seconds": {"update": value}, "parts": [1.0, value]}[field]
+    folder = RunFolder(tmp_path)
+    folder.log("metrics.jsonl", {"step": 1, "loss": 0.5})
+    says = rf"step 2, {field}: expected finite numbers, found .*(nan|inf)"
+    with pytest.raises(InputError, match=says):
+        folder.log("metrics.jsonl", {"step": 2, "reward": 0.0, field: wrapped})
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "loss": 0.5}\n'

@@ -245,6 +245,56 @@ def test_tokens_are_drawn_as_often_as_their_probabilities_say():
     assert edges.tolist() == [1, 4]  # never a token of probability 0
 
 
+# ---------------------------------------------------------------- numbers that are none
+
+NOT_FINITE = [float("nan"), float("inf"), float("-inf")]
+
+
+@pytest.mark.parametrize("temperature", [0, 0.7, 1.0])
+@pytest.mark.parametrize("value", NOT_FINITE)
+def test_no_token_is_drawn_from_weights_that_are_not_finite(model, temperature, value):
+    """One NaN weight: the last token was drawn, or greedily the first with log-prob 0."""
+    with torch.no_grad():
+        model.model.layers[1].mlp.up_proj.weight[3, 5] = value
+    settings = {"stop_ids": STOPS, "max_new_tokens": 8, "temperature": temperature}
+    says = "sampling, token 1 of an answer: expected finite logits, found"
+    with pytest.raises(InputError, match=says):
+        sample(model, PROMPTS, 2, **settings)
+
+
+def test_weights_that_overflow_are_found_where_they_do(model):
+    """All weights are finite, and one row of the head gives infinite logits."""
+    with torch.no_grad():
+        model.model.norm.weight *= 1e20
+        model.model.embed_tokens.weight[90] *= 1e20
+    with pytest.raises(InputError, match="expected finite logits"):
+        sample(model, PROMPTS, 1, stop_ids=STOPS, max_new_tokens=8)
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+@pytest.mark.parametrize("value", NOT_FINITE)
+def test_the_token_is_named_from_which_on_the_logits_are_not_finite(
+    model, monkeypatch, temperature, value
+):
+    """A single logit of a single row is enough, in the middle of an answer."""
+    logits_of = model.logits
+    calls = []
+
+    def broken_at_the_third(hidden):
+        calls.append(len(hidden))
+        logits = logits_of(hidden)
+        if len(calls) == 3:
+            logits = logits.clone()
+            logits[-1, 7] = value
+        return logits
+
+    monkeypatch.setattr(model, "logits", broken_at_the_third)
+    settings = {"stop_ids": [], "max_new_tokens": 8, "temperature": temperature}
+    with pytest.raises(InputError, match="sampling, token 3 of an answer"):
+        sample(model, [[5, 6], [7]], 2, **settings)
+    assert len(calls) == 3
+
+
 # ---------------------------------------------------------------- what is refused
 
 
