@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 import jinja2.ext
 import jinja2.nodes
@@ -82,6 +82,7 @@ class Tokenizer:
         """Read a Hugging Face folder's tokenizer for a model of vocab_size; raises InputError."""
         folder = resolve_folder(name)
         inner = read_tokenizer(folder)
+        place_word_boundaries(inner, read_settings(folder / "tokenizer_config.json"))
         add_listed_tokens(inner, folder / "tokenizer_config.json")
         stop_ids = find_stop_ids(folder)
         template = find_template(folder)
@@ -205,8 +206,8 @@ class Tokenizer:
         """
         if self.chat_template is None:
             return None
-        answer = "ANSWER"
-        question = {"role": "user", "content": "QUESTION"}
+        answer = "This is the answer."
+        question = {"role": "user", "content": "This is the question."}
         try:
             rendered = self.render([question, {"role": "assistant", "content": answer}], False)
         except InputError:
@@ -252,13 +253,35 @@ def read_tokenizer(folder: Path) -> tokenizers.Tokenizer:
         raise InputError(f"{folder}: no tokenizer.json, expected {expected}")
     try:
         inner = tokenizers.Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises nothing narrower
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # tokenizers raises nothing narrower; a panic is no Exception
         raise InputError(f"{path}: not readable as a tokenizer ({one_line(error)})") from None
 
     # Some files ask for texts to be cut or padded, which is meant for batches of another use.
     inner.no_truncation()
     inner.no_padding()
     return inner
+
+
+def place_word_boundaries(inner: tokenizers.Tokenizer, settings: dict[str, Any]) -> None:
+    """Put the word boundaries of Llama 2's tokenizer where transformers 5 puts them.
+
+    A tokenizer.json of that kind can put one behind every special token. The class that
+    tokenizer_config.json names puts one before the first word of a text alone, or behind special
+    tokens too where the settings say "legacy".
+    """
+    if str(settings.get("tokenizer_class")).removesuffix("Fast") != "LlamaTokenizer":
+        return
+    layout = json.loads(inner.to_str())
+    is_byte_level = "ByteLevel" in json.dumps([layout["pre_tokenizer"], layout["decoder"]])
+    if is_byte_level or not isinstance(inner.model, models.BPE):
+        return
+    scheme = "always" if settings.get("legacy") else "first"
+    if settings.get("add_prefix_space") is False:
+        scheme = "never"
+    inner.normalizer = None
+    inner.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme, split=False)
 
 
 def add_listed_tokens(inner: tokenizers.Tokenizer, path: Path) -> None:
@@ -344,7 +367,7 @@ def find_template(folder: Path) -> str | None:
             expected = "one that is called default"
             raise InputError(f"{path}: expected {expected} among the chat templates, found {names}")
         found = found["default"]
-    if found is not None and not isinstance(found, str):
+    if found is not None and not is_text(found):
         raise InputError(f"{path}: chat_template = {found!r}, expected a text or named ones")
     if found is None and (folder / "chat_template.json").is_file():
         expected = "the template in chat_template.jinja or tokenizer_config.json"
@@ -391,12 +414,17 @@ def special_names(fields: dict[str, Any], path: Path) -> dict[str, str]:
     for role in ROLES:
         token = fields.get(role)
         text = token.get("content") if isinstance(token, dict) else token
-        if isinstance(text, str):
+        if is_text(text):
             names[role] = text
         elif token is not None:
             expected = "a text, or an object with one in content"
             raise InputError(f"{path}: {role} = {token!r}, expected {expected}")
     return names
+
+
+def is_text(value: Any) -> TypeGuard[str]:
+    """Whether it is a text of whole characters: JSON can spell half a one."""
+    return isinstance(value, str) and value.encode(errors="ignore").decode() == value
 
 
 def read_kept_files(folder: Path) -> dict[str, str]:
@@ -417,7 +445,7 @@ def read_text(path: Path) -> str:
 # ---------------------------------------------------------------- chat templates
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """What an error of another library says, without its line breaks."""
     return " ".join(str(error).split()) or type(error).__name__
 

@@ -284,12 +284,43 @@ def test_an_answer_behind_its_prompt_has_no_word_boundary_of_its_own(kind, answe
 
 
 @pytest.mark.parametrize("kind", ["Prepend", "first", "always"])
+@pytest.mark.parametrize(
+    "settings", [{}, {"legacy": True}, {"legacy": False}, {"add_prefix_space": False}]
+)
+def test_llamas_word_boundaries_stand_where_transformers_puts_them(tmp_path, kind, settings):
+    """TinyLlama's tokenizer.json has one behind every </s>, and transformers 5 has none there."""
+    sentencepiece(kind).inner.save(str(tmp_path / "tokenizer.json"))
+    fields = {"bos_token": "<s>", "eos_token": "</s>", "chat_template": ZEPHYR, **settings}
+    write_json(tmp_path / "tokenizer_config.json", tokenizer_class="LlamaTokenizer", **fields)
+    write_json(tmp_path / "config.json", model_type="llama")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    ours = Tokenizer.from_pretrained(tmp_path, 600)
+    expected = theirs.apply_chat_template(QUESTION, add_generation_prompt=True, return_dict=False)
+    assert ours.prompt(QUESTION[0]["content"]) == expected
+    # where no class is named, tokenizer.json is taken as it is
+    write_json(tmp_path / "tokenizer_config.json", **fields)
+    plain = Tokenizer.from_pretrained(tmp_path, 600)
+    assert plain.prompt(QUESTION[0]["content"]) == prompt_of_transformers(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["Prepend", "first", "always"])
 def test_an_answer_keeps_white_space_and_spelled_tokens_behind_a_prompt(kind):
     ours = sentencepiece(kind)
     prompt = ours.question_prompt("How many?")
     assert token_name(ours, ours.encode(" four", behind=prompt)[0]).startswith(BOUNDARY)
     spelled = ours.encode("</s> four", behind=prompt)
     assert ours.eos_id not in spelled and ours.decode(spelled) == "</s> four"
+
+
+@pytest.mark.parametrize("kind", ["Prepend", "first", "always"])
+@pytest.mark.parametrize("ending", ["</s>", "</s>{{ '\\n' }}", "[/INST]"])
+def test_an_answer_goes_on_with_what_the_prompt_ends_in(kind, ending):
+    ours = sentencepiece(kind)
+    ours.chat_template = compile_template("{{ messages[0].content }}" + ending)
+    prompt = ours.prompt(QUESTION[0]["content"])
+    ours.inner.encode_special_tokens = False
+    joint = ours.encode_plainly(ours.render(QUESTION, True) + "four")
+    assert prompt + ours.encode("four", behind=prompt) == joint
 
 
 def test_a_prompt_that_ends_in_a_space_does_not_grow_together_with_the_answer():
@@ -494,6 +525,8 @@ def test_a_token_that_only_the_settings_list_is_added_at_its_id(tokenizer, tmp_p
         ("tokenizer_config.json", "added_tokens_decoder", [1]),
         ("tokenizer_config.json", "eos_token", {"content": 3}),
         ("tokenizer_config.json", "bos_token", 3),
+        ("tokenizer_config.json", "eos_token", "\ud800"),
+        ("tokenizer_config.json", "chat_template", "half a character: \ud800"),
         ("tokenizer_config.json", "eos_token_id", [[1]]),
         ("special_tokens_map.json", "eos_token", {"content": 3}),
         ("special_tokens_map.json", "pad_token", ["<|end|>"]),
@@ -513,6 +546,17 @@ def test_a_field_of_the_wrong_type_is_refused_by_file_and_name(
     with pytest.raises(InputError, match=rf"{file}: {field}") as error:
         Tokenizer.from_pretrained(tmp_path, 600)
     assert "\n" not in str(error.value)
+
+
+def test_a_tokenizer_at_which_the_library_panics_is_refused(tokenizer, tmp_path):
+    """A panic of Rust is a BaseException, which ended the run with a traceback."""
+    chat_folder(tokenizer, tmp_path)
+    path = tmp_path / "tokenizer.json"
+    fields = json.loads(path.read_text())
+    fields["model"]["continuing_subword_prefix"] = "a prefix longer than any piece"
+    path.write_text(json.dumps(fields))
+    with pytest.raises(InputError, match=r"tokenizer\.json: not readable as a tokenizer"):
+        Tokenizer.from_pretrained(tmp_path, 600)
 
 
 @pytest.mark.parametrize("file", ["chat_template.jinja", "special_tokens_map.json"])
