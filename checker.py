@@ -100,9 +100,8 @@ NO_ANSWER = (
     r"(?:indeed )?(?:correct|reasonable|consistent|verified)\b"
     r"|(?:(?<=\n)|(?<=\n\*\*))(?:[-–•]|1[.)])\**\s"
 )
-STATED = re.compile(
-    rf"(?im){DENIED}|(?:{HASHES}|{SAID}|{HEADING}|{LINE_A})[\s*_:}}]*(?=((?!{NO_ANSWER})[^\s*_:}}]))"
-)
+MARK = rf"(?:{HASHES}|{SAID}|{HEADING}|{LINE_A})[\s*_:}}]*"
+STATED = re.compile(rf"(?im){DENIED}|{MARK}(?=((?!{NO_ANSWER})[^\s*_:}}]))")
 
 # "In all **5 apples**"; but not "**Add:** 2 + 3" nor "**1.** Add", which are headings.
 BOLD = re.compile(

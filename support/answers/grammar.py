@@ -119,7 +119,7 @@ IS = ("is", "are", "equals")  # "the vertex is (1, 2)"
 
 def read_statement(parts: list[Part]) -> Any:
     """A quantity, x = 5, an equation or an inequality."""
-    parts = [EQUALS if part.kind == "word" and part.text in IS else part for part in parts]
+    parts = [EQUALS if part.word in IS else part for part in parts]
     parts = without_remark(parts)
     while parts and parts[0].text in ("=", "≈", ":"):
         parts = parts[1:]
@@ -230,7 +230,7 @@ def read_ratio(parts: list[Part]) -> Any:
     pieces, signs = cut(parts, ":")
     if not signs or not all(pieces):
         return None
-    if any(piece[0].kind == "word" for piece in pieces):
+    if any(piece[0].word for piece in pieces):
         raise Unread("a word in a ratio")
     *firsts, last = pieces
     ending = read_quantity(last)
@@ -289,7 +289,7 @@ def read_product(cursor: Cursor) -> Any:
     r"""2 * 3 / 4, from left to right; 2\pi r without signs."""
     factors = [read_power(cursor)]
     while True:
-        if cursor.next_is("*", "/") and cursor.peek(1).kind != "word":  # 60 km/h
+        if cursor.next_is("*", "/") and not cursor.word(1):  # 60 km/h
             sign = cursor.take().text
             factor = read_signed_power(cursor)
             factors.append(numbers.quotient(numbers.ONE, factor) if sign == "/" else factor)

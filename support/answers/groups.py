@@ -36,6 +36,8 @@ class Group:
     spaced: bool = False
     kind: str = "group"
 
+    word: str = ""  # as of a Token: it is none
+
     @property
     def text(self) -> str:
         return self.opening
@@ -148,8 +150,7 @@ class Cursor:
 
     def word(self, ahead: int = 0) -> str:
         """The next word in lower case; empty if something else is next."""
-        part = self.peek(ahead)
-        return part.text.lower() if part.kind == "word" else ""
+        return str(self.peek(ahead).word)
 
     def next_is(self, *signs: str) -> bool:
         part = self.peek()

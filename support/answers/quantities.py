@@ -87,7 +87,7 @@ def plain_name(parts: list[Part]) -> str:
     rest = list(parts)
     while rest:
         part = rest.pop(0)
-        if part.kind == "word" and part.text.lower() in words.NO_NAME:
+        if part.word in words.NO_NAME:
             return ""
         if part.text in words.NAME_MARKS:
             names.append(part.text)
@@ -163,24 +163,24 @@ def without_remark(parts: list[Part]) -> list[Part]:
         raise Unread("a bracket that may change the value")
     if inner and inner[0].text in ("≈", "="):
         return [*before, *inner]
-    has_unit = any(part.kind == "word" for part in before)
+    has_unit = any(part.word for part in before)
     if is_text(inner):
         return before if has_unit else [*before, *inner]
     if texts & set("+-*/^="):
         return parts
-    has_words = any(part.kind == "word" for part in inner)
+    has_words = any(part.word for part in inner)
     is_of_another_unit = any(unit_word(part) for part in inner)
     is_behind_a_unit = has_unit and has_words and not is_of_another_unit
     return before if is_behind_a_unit or texts & words.COUNTS_IN_REMARKS else parts
 
 
 def is_text(parts: list[Part]) -> bool:
-    return bool(parts) and all(part.kind == "word" for part in parts)
+    return bool(parts) and all(part.word for part in parts)
 
 
 def text_value(parts: list[Part]) -> Any:
     """An answer in words."""
-    text = " ".join(part.text.lower() for part in parts)
+    text = " ".join(part.word for part in parts)
     if text in words.PHRASES:
         return values.EMPTY
     return number_in_words(text) or Node("text", (text,))
@@ -349,7 +349,7 @@ def unknown(side: list[Part]) -> str:
 
 
 def ends_in_a_magnitude(parts: list[Part]) -> bool:
-    return parts[-1].kind == "word" and parts[-1].text.lower() in words.MAGNITUDES
+    return parts[-1].word in words.MAGNITUDES
 
 
 def is_named(value: Any) -> bool:

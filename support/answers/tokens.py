@@ -37,6 +37,11 @@ class Token:
     text: str
     spaced: bool = False
 
+    @property
+    def word(self) -> str:
+        """The word in lower case; empty for what is no word."""
+        return self.text.lower() if self.kind == "word" else ""
+
 
 # ---------------------------------------------------------------- one alphabet
 

@@ -252,8 +252,8 @@ CHANGES_A_VALUE = set(
 )
 CHANGES_A_VALUE |= set(NUMBER_WORDS) | set(MAGNITUDES)
 PART_OR_MULTIPLE = re.compile(  # 5 twelfths, 5 hundredths, 5 quintillion
-    r"(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf|\w+teen|\w+tie|hundred|thousand|\w+illion)ths?"
-    r"|\w+illions?"
+    r"(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf|\w+teen|\w+tie|hundred|thousand)ths?"
+    r"|\w+illion(?:s|ths?)?"
 )
 
 
