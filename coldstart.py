@@ -20,13 +20,13 @@ construction_report says how well the policy constructs when RL begins.
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from itertools import count, islice
+from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from augment import (
     TAGS,
@@ -42,11 +42,13 @@ from augment import (
 from model import Transformer
 from rollout import Group, Policy, Trajectory, answer_problems
 from support.baselines import hinted_question
+from support.cli import progress_bar
 from support.files import InputError
 from support.hub import ModelConfig
 from support.logprobs import supervised_gradients
 from support.metrics import construction_metrics, fidelity, rollout_metrics
 from support.optim import clipped_update, coldstart_optimizers
+from support.runs import Interrupts, RunFolder, number_of
 from support.settings import TINY, Settings, seed_of
 from support.tokenizer import PLAIN, Tokenizer
 from support.worked_lines import correct, is_sound
@@ -68,44 +70,105 @@ SKILLS = (  # --coldstart-mix gives their shares in this order
 
 
 def coldstart(
-    policy: Policy, problems: list[Problem], settings: Settings, log: Callable[..., None]
+    policy: Policy,
+    problems: list[Problem],
+    settings: Settings,
+    folder: RunFolder,
+    resumed: Path | None = None,
 ) -> None:
-    """Maximise the log-prob of the examples' answers; every token of a batch weighs the same."""
-    examples = examples_for(policy, problems, settings)
+    """Maximise the log-prob of the examples' answers; every token of a batch weighs the same.
+
+    resumed: the checkpoint of the cold start that the policy was read from, if any. Raises
+    KeyboardInterrupt when a signal has stopped it after an update.
+    """
     optimizers = coldstart_optimizers(policy.model, settings.coldstart_lr, anew=not settings.model)
-    with tqdm(total=settings.coldstart_updates, desc="cold start", unit="update") as bar:
-        for update in range(1, settings.coldstart_updates + 1):
+    made = 0
+    if resumed is not None:
+        state = folder.restore(resumed, policy.model, optimizers, ["rounds"])
+        check_rounds(folder, state["rounds"])
+        made = number_of(resumed)
+    examples = examples_for(policy, problems, settings, folder)
+    skip(examples, made * settings.coldstart_batch)
+
+    total = settings.coldstart_updates
+    with Interrupts() as interrupts, progress_bar(total, "cold start", "update", made) as bar:
+        for update in range(made + 1, total + 1):
             batch = list(islice(examples, settings.coldstart_batch))
             loss = supervised_gradients(policy.model, batch, settings.micro_tokens)
             warm_up = min(1.0, update / max(settings.coldstart_warmup, 1))
-            decay = 1 - (update - 1) / settings.coldstart_updates
+            decay = 1 - (update - 1) / total
             lr = settings.coldstart_lr * (decay * warm_up)
             norm = clipped_update(policy.model, optimizers, lr, settings.grad_clip)
-            if update % 20 == 0 or update == settings.coldstart_updates:
+            if update % 20 == 0 or update == total:
                 record = {"stage": "coldstart", "step": update, "loss": loss, "grad_norm": norm}
-                log("metrics.jsonl", record)
-                bar.set_postfix(loss=f"{loss:.3f}")
+                folder.log("metrics.jsonl", record)
+                bar.set_postfix(refresh=False, loss=f"{loss:.3f}")
             bar.update()
+            stops = interrupts.came
+            if stops or folder.save_is_due(settings.save_minutes):
+                save(policy, optimizers, settings, folder, update)
+            if stops:
+                break
+
+
+def save(
+    policy: Policy,
+    optimizers: list[torch.optim.Optimizer],
+    settings: Settings,
+    folder: RunFolder,
+    update: int,
+) -> None:
+    """The checkpoint after this update."""
+    folder.save(
+        folder.coldstart_checkpoint(update),
+        policy.model,
+        policy.tokenizer,
+        optimizers,
+        state={"rounds": len(folder.rounds)},
+        keep=settings.keep,
+    )
+
+
+def check_rounds(folder: RunFolder, rounds: int) -> None:
+    """Raises InputError where not all is there that was collected before a checkpoint: by now the
+    policy is another and would collect something else."""
+    found = len(folder.rounds)
+    if found < rounds:
+        file = folder.path / "collected.jsonl"
+        raise InputError(f"{file}: expected {rounds} rounds of the cold start, found {found}")
+
+
+def skip(examples: Iterator[Trajectory], number: int) -> None:
+    """Pass over as many examples as were learned from before: they are drawn again, so that the
+    next draws are those of a run that was never stopped."""
+    for _ in islice(examples, number):
+        pass
 
 
 def examples_for(
-    policy: Policy, problems: list[Problem], settings: Settings
+    policy: Policy, problems: list[Problem], settings: Settings, folder: RunFolder
 ) -> Iterator[Trajectory]:
     """Endless training examples for the policy."""
     task = task_with_mistakes(settings.data)
     if task is not None:
-        yield from builtin_examples(policy, problems, task, settings)
-    else:
-        own = own_examples(policy, problems, settings)
-        for epoch in count():
-            rng = random.Random(seed_of(settings.seed, "cold start", epoch))
-            yield from rng.sample(own, len(own))
+        return builtin_examples(policy, problems, task, settings, folder)
+    own = own_examples(policy, problems, settings, folder)
+    return in_new_orders(own, settings)
+
+
+def in_new_orders(examples: list[Trajectory], settings: Settings) -> Iterator[Trajectory]:
+    """Pass after pass over the examples, each in a new order."""
+    for epoch in count():
+        rng = random.Random(seed_of(settings.seed, "cold start", epoch))
+        yield from rng.sample(examples, len(examples))
 
 
 # ---------------------------------------------------------------- a checkpoint's own examples
 
 
-def own_examples(policy: Policy, problems: list[Problem], settings: Settings) -> list[Trajectory]:
+def own_examples(
+    policy: Policy, problems: list[Problem], settings: Settings, folder: RunFolder
+) -> list[Trajectory]:
     """Rejection sampling from the policy; raises InputError where it gets nothing right.
 
     Its right answers teach solving. Its verified constructions teach construction (under the
@@ -113,17 +176,12 @@ def own_examples(policy: Policy, problems: list[Problem], settings: Settings) ->
     """
     examples: list[Trajectory] = []
     wanted = settings.coldstart_examples
-    with tqdm(total=wanted, desc="cold start: own answers", unit="example") as bar:
+    with progress_bar(wanted, "cold start: own answers", "example") as bar:
         for number, offset in enumerate(range(0, len(problems), settings.questions)):
             some = problems[offset : offset + settings.questions]
-            seed = seed_of(settings.seed, "cold start", number)
-            groups = answer_problems(policy, some, settings, seed)
-            for group in groups:
-                examples += solving_examples(group)
-            seed = seed_of(settings.seed, "construct", "cold start", number)
-            for made in select_and_construct(policy, groups, settings, seed):
-                if is_worth_learning(made, settings):
-                    examples += construction_examples(made, policy.tokenizer, settings)
+            collect = partial(examples_from, policy, some, settings, number)
+            for prompt_ids, token_ids in folder.collected(number, 0, collect):
+                examples.append(Trajectory(prompt_ids, token_ids))
             bar.update(len(examples) - bar.n)
             if len(examples) >= wanted:
                 break
@@ -134,6 +192,23 @@ def own_examples(policy: Policy, problems: list[Problem], settings: Settings) ->
             "answers with --max-new-tokens"
         )
     return examples
+
+
+def examples_from(
+    policy: Policy, problems: list[Problem], settings: Settings, number: int
+) -> list[tuple[list[int], list[int]]]:
+    """(prompt ids, token ids) of the examples that one round of answers gives."""
+    groups = answer_problems(
+        policy, problems, settings, seed_of(settings.seed, "cold start", number)
+    )
+    examples: list[Trajectory] = []
+    for group in groups:
+        examples += solving_examples(group)
+    seed = seed_of(settings.seed, "construct", "cold start", number)
+    for made in select_and_construct(policy, groups, settings, seed):
+        if is_worth_learning(made, settings):
+            examples += construction_examples(made, policy.tokenizer, settings)
+    return [(example.prompt_ids, example.token_ids) for example in examples]
 
 
 def solving_examples(group: Group) -> list[Trajectory]:
@@ -166,7 +241,7 @@ def construction_examples(
 
 
 def builtin_examples(
-    policy: Policy, problems: list[Problem], task: Task, settings: Settings
+    policy: Policy, problems: list[Problem], task: Task, settings: Settings, folder: RunFolder
 ) -> Iterator[Trajectory]:
     """Endless examples from the built-in problems.
 
@@ -178,17 +253,20 @@ def builtin_examples(
     rng = random.Random(seed)
     total = settings.coldstart_updates * settings.coldstart_batch
     refresh = settings.coldstart_refresh * settings.coldstart_batch  # examples, as i counts them
-    mistakes: list[tuple[Problem, str, str]] = []
+    mistakes: list[tuple[int, str, str]] = []
     for i, problem in enumerate(task.problems("train", seed, rungs_of(settings.data))):
         if i >= total / 2 and i % refresh == 0:
-            mistakes = own_mistakes(policy, problems, settings, i // refresh) or mistakes
+            collect = partial(own_mistakes, policy, problems, settings, i // refresh)
+            updates_made = i // settings.coldstart_batch
+            mistakes = folder.collected(i // refresh, updates_made, collect) or mistakes
         skill = rng.choices(SKILLS, settings.mix())[0]
         # to solve, a new problem is better than an old one
         if skill == "solve" or not mistakes:
             wrong = task.spoil(problem, rng)
             sibling = problem.solution or ""
         else:
-            problem, wrong, sibling = rng.choice(mistakes)
+            number, wrong, sibling = rng.choice(mistakes)
+            problem = problems[number]
         request, answer = example_text(skill, problem, wrong, sibling, settings.synthesis)
         yield as_trajectory(skill, request, answer, wrong, policy.tokenizer, settings)
 
@@ -230,21 +308,21 @@ def example_text(
 
 def own_mistakes(
     policy: Policy, problems: list[Problem], settings: Settings, refresh: int
-) -> list[tuple[Problem, str, str]]:
-    """(problem, wrong answer, right sibling) from the policy's answers to some questions."""
+) -> list[tuple[int, str, str]]:
+    """(number of a problem, wrong answer, right sibling) from the policy's answers to some."""
     seed = seed_of(settings.seed, "mistakes", refresh)
     rng = random.Random(seed)
     offset = MISTAKE_QUESTIONS * refresh % max(len(problems) - MISTAKE_QUESTIONS, 1)
     some = problems[offset : offset + MISTAKE_QUESTIONS]
     mistakes = []
-    for group in answer_problems(policy, some, settings, seed):
+    for number, group in enumerate(answer_problems(policy, some, settings, seed), start=offset):
         ended = only_ended(group)
         sound = [
             text for text in answers_of(ended, right=True) if is_sound(group.problem.solution, text)
         ]
         for wrong in answers_of(ended, right=False):
             if sound:
-                mistakes.append((group.problem, wrong, rng.choice(sound)))
+                mistakes.append((number, wrong, rng.choice(sound)))
     return mistakes
 
 

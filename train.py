@@ -25,7 +25,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 import augment
 import coldstart
@@ -36,13 +35,13 @@ from eval import evaluate
 from model import Transformer
 from rollout import PREFILL_TOKENS, Group, Policy, Trajectory, answer_problems
 from support import baselines, blocks, metrics, plan
-from support.cli import run_main
+from support.cli import print_above_bar, progress_bar, run_main
 from support.files import read_lines
 from support.logprobs import autocast, packed_logprobs, padded, score
 from support.optim import adamw, clipped_update
 from support.packing import micro_batches, pack
 from support.report import format_table
-from support.runs import Interrupts, Laps, RunFolder, step_of
+from support.runs import Interrupts, Laps, RunFolder, is_in_coldstart, step_of
 from support.settings import Settings, check_start, parse_settings, seed_of
 from tasks import Problem, task_with_mistakes
 
@@ -352,6 +351,14 @@ class Run:
     held_out: list[Problem]
     tokens_generated: int = 0  # by the steps so far
 
+    def held_out_measures(self, step: int) -> dict[str, Any]:
+        """The held-out problems at this step: measured now, unless a run that is resumed has done
+        so."""
+        for record in self.folder.logged("eval"):
+            if record["step"] == step:
+                return record
+        return self.measure_held_out(step)
+
     def measure_held_out(self, step: int) -> dict[str, Any]:
         """Measure the policy on the held-out problems: sampled, at the temperature of training."""
         settings = self.settings
@@ -369,10 +376,23 @@ class Run:
         self.folder.log("metrics.jsonl", record | summary)
         return summary
 
-    def save(self, step: int, optimizer: torch.optim.Optimizer | None = None) -> Path:
-        state = {"tokens_generated": self.tokens_generated}
-        policy = self.policy
-        return self.folder.save(step, policy.model, policy.tokenizer, optimizer, state=state)
+    def save_is_due(self, step: int) -> bool:
+        """By steps, by minutes, or because no policy that was measured so far was better."""
+        settings = self.settings
+        if is_due(step, settings.eval_every) and self.folder.best_step() == step:
+            return True
+        by_minutes = self.folder.save_is_due(settings.save_minutes)
+        return by_minutes or is_due(step, settings.save_every)
+
+    def save(self, step: int, *optimizers: torch.optim.Optimizer) -> Path:
+        return self.folder.save(
+            self.folder.checkpoint(step),
+            self.policy.model,
+            self.policy.tokenizer,
+            optimizers,
+            state={"tokens_generated": self.tokens_generated},
+            keep=self.settings.keep,
+        )
 
     def log(self, report: StepReport, step: int) -> dict[str, Any]:
         """Write a step's metrics and constructions down; returns the metrics."""
@@ -391,43 +411,41 @@ class Run:
         return measured
 
 
-def train(run: Run, resumed: Path | None) -> None:
-    """settings.steps steps of RL, measured before and after on held-out problems.
+def train(run: Run, checkpoint: Path) -> None:
+    """RL from this checkpoint on, to settings.steps steps in all; measured before and after on
+    held-out problems. Raises KeyboardInterrupt when a signal has stopped it after a step.
 
     `step` counts from 0; what is written down counts from 1.
     """
     settings = run.settings
     optimizer = adamw(run.policy.model.parameters(), settings.lr)
-    steps_made = 0
-    if resumed is not None:
-        needed = ["tokens_generated"]
-        state = run.folder.restore(resumed, run.policy.model, optimizer, needed)
-        run.tokens_generated = state["tokens_generated"]
-        steps_made = step_of(resumed)
-    elif settings.stage == "rl":  # after a cold start, main has saved step 0 already
-        run.save(0)
-    before = first_measurement(run)
+    needed = ["tokens_generated"]
+    state = run.folder.restore(checkpoint, run.policy.model, [optimizer], needed)
+    run.tokens_generated = state["tokens_generated"]
+    steps_made = step_of(checkpoint)
+    before = run.held_out_measures(0)
     start = starting_policy(run)
 
-    bar = tqdm(total=settings.steps, initial=steps_made, desc=settings.algo, unit="step")
+    bar = progress_bar(settings.steps, settings.algo, "step", initial=steps_made)
     with Interrupts() as interrupts, bar:
         for step in range(steps_made, settings.steps):
             problems = problems_of_step(run.problems, settings, step)
             report = train_step(run.policy, start, problems, optimizer, settings, step)
             measured = run.log(report, step + 1)
             if step % settings.show_every == 0:
-                tqdm.write(metrics.whole_samples(report.groups, report.constructions, step + 1))
+                samples = metrics.whole_samples(report.groups, report.constructions, step + 1)
+                print_above_bar(samples)
             eligible = f"{measured['eligible_share']:.2f}"
-            bar.set_postfix(reward=f"{measured['reward']:.3f}", eligible=eligible)
+            bar.set_postfix(refresh=False, reward=f"{measured['reward']:.3f}", eligible=eligible)
             bar.update()
             is_last = step + 1 == settings.steps
             if is_due(step + 1, settings.eval_every) and not is_last:
                 run.measure_held_out(step + 1)
             stops = interrupts.came
-            if stops or is_last or is_due(step + 1, settings.save_every):
-                checkpoint = run.save(step + 1, optimizer)
+            if stops or is_last or run.save_is_due(step + 1):
+                run.save(step + 1, optimizer)
             if stops:
-                raise SystemExit(f"\nstopped; {checkpoint} is saved, go on with --resume")
+                break
     print_outcome(run, before)
 
 
@@ -444,14 +462,6 @@ def problems_of_step(problems: list[Problem], settings: Settings, step: int) -> 
 
 def is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
-
-
-def first_measurement(run: Run) -> dict[str, Any]:
-    """The held-out problems before RL, measured now unless a run that is resumed has done so."""
-    for record in read_lines(run.folder.path / "metrics.jsonl"):
-        if record["stage"] == "eval":
-            return record
-    return run.measure_held_out(0)
 
 
 def starting_policy(run: Run) -> Transformer | None:
@@ -471,7 +481,7 @@ def print_outcome(run: Run, before: dict[str, Any]) -> None:
             print(f"A trajectory that the policy constructed in step {record['step']},", end=" ")
             print(f"from a wrong answer of its own:\n\n{metrics.format_parts(record['parts'])}\n")
             break
-    after = run.measure_held_out(settings.steps)
+    after = run.held_out_measures(settings.steps)
     drawn = f"sampled at temperature {settings.temperature}, seed {settings.seed}"
     print(f"{len(run.held_out)} held-out problems, {drawn}:\n")
     print(format_table({"before RL": before, f"{settings.algo}, {settings.steps} steps": after}))
@@ -483,7 +493,7 @@ def print_outcome(run: Run, before: dict[str, Any]) -> None:
 def open_run(settings: Settings) -> tuple[Run, Path | None]:
     """Load all that a run needs, and make its folder when nothing can be refused any more.
 
-    Returns the run, and the checkpoint that it goes on from. Raises InputError.
+    Returns the run, and the checkpoint that it goes on from, if any. Raises InputError.
     """
     check_start(settings, can_start_anew=task_with_mistakes(settings.data) is not None)
     folder = RunFolder(settings.out)
@@ -498,8 +508,10 @@ def open_run(settings: Settings) -> tuple[Run, Path | None]:
     check = policy.tokenizer.check_prompts
     check([problem.question for problem in problems], context, settings.data)
     check([problem.question for problem in held_out], context, settings.eval_data or settings.data)
-    folder.make(settings.resume)
-    folder.write_settings(asdict(settings))
+    with folder.guard():
+        folder.make(settings.resume)
+        folder.drop_logged_after(resumed)
+        folder.write_settings(asdict(settings))
     return Run(folder, settings, policy, problems, held_out), resumed
 
 
@@ -520,7 +532,7 @@ def load_policy(settings: Settings, resumed: Path | None) -> Policy:
 
 
 def print_plan(run: Run) -> None:
-    """The memory that the run will need, before its first step."""
+    """The memory and the disk that the run will need, before its first step."""
     settings = run.settings
     longest = max((p.question for p in run.problems + run.held_out), key=len)
     style = settings.synthesis
@@ -538,23 +550,39 @@ def print_plan(run: Run) -> None:
     )
     available = plan.device_memory(run.policy.model.device)
     print(plan.format_plan(planned, available), file=sys.stderr)
+    needed = plan.disk_bytes(settings, run.policy.model.config)
+    print(plan.format_disk(needed, run.folder.path), file=sys.stderr)
+
+
+def start_of_rl(run: Run, resumed: Path | None) -> Path:
+    """The checkpoint that RL starts from or goes on from; before the first, the cold start.
+
+    Afterwards a run that is resumed lacks what it was stopped before, and nothing is made twice.
+    """
+    settings = run.settings
+    checkpoint = resumed
+    if checkpoint is None or is_in_coldstart(checkpoint):
+        if settings.stage != "rl":
+            coldstart.coldstart(run.policy, run.problems, settings, run.folder, resumed)
+        checkpoint = run.save(0)
+    is_reported = settings.stage == "rl" or bool(run.folder.logged("constructions"))
+    if step_of(checkpoint) == 0 and not is_reported:
+        report = coldstart.construction_report(run.policy, run.problems, settings)
+        run.folder.log("metrics.jsonl", {"stage": "constructions", "step": 0, **report})
+    return checkpoint
 
 
 def main() -> None:
     settings = parse_settings()
     run, resumed = open_run(settings)
     print_plan(run)
-    if settings.stage != "rl" and resumed is None:
-        log = run.folder.log
-        coldstart.coldstart(run.policy, run.problems, settings, log)
-        run.save(0)
-        report = coldstart.construction_report(run.policy, run.problems, settings)
-        log("metrics.jsonl", {"stage": "constructions", "step": 0, **report})
-    if settings.stage == "coldstart":
-        print(f"\ncheckpoint: {run.folder.checkpoint(0)}\n")
-        print(format_table({"cold start": run.measure_held_out(0)}))
-    else:
-        train(run, resumed)
+    with run.folder.guard():
+        checkpoint = start_of_rl(run, resumed)
+        if settings.stage == "coldstart":
+            print(f"\ncheckpoint: {checkpoint}\n")
+            print(format_table({"cold start": run.held_out_measures(0)}))
+        else:
+            train(run, checkpoint)
 
 
 if __name__ == "__main__":

@@ -113,7 +113,11 @@ class Spec:
 @contextlib.contextmanager
 def quiet(log: Path):
     """What a run prints goes to a file."""
-    with log.open("a") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+    with (
+        log.open("a", encoding="utf-8") as file,
+        contextlib.redirect_stdout(file),
+        contextlib.redirect_stderr(file),
+    ):
         yield
 
 
@@ -126,7 +130,7 @@ def make_coldstart(folder: Path, name: str) -> None:
     arguments = ["--stage", "coldstart", "--out", str(folder / name), *COLDSTARTS[name].split()]
     with quiet(folder / f"{name}.log"):
         run, _ = open_run(parse_settings(arguments))
-        coldstart(run.policy, run.problems, run.settings, run.folder.log)
+        coldstart(run.policy, run.problems, run.settings, run.folder)
         checkpoint = run.save(0)
         report = {
             "kind": "coldstart",
@@ -144,7 +148,7 @@ def flags_of(spec: Spec, steps: int) -> list[str]:
     start = spec.folder / method.start / "checkpoints" / "step-0"
     flags = ["--stage", "rl", "--model", str(start), *method.flags.split()]
     flags += f"--seed {spec.seed} --lr {spec.lr} --steps {steps}".split()
-    flags += "--save-every 5 --show-every 1000".split()
+    flags += "--save-every 5 --keep 0 --show-every 1000".split()  # equal_tokens needs them all
     flags += "--eval-every 10 --eval-problems 300 --eval-samples 2".split()
     return flags
 
@@ -153,13 +157,13 @@ def make_run(spec: Spec, longer: int) -> dict[str, Any]:
     """The line of one run, measured at spec.steps; it trains `longer` steps on where equal tokens
     are wanted."""
     if any(path.name != "step-0" for path in spec.out.glob("checkpoints/step-*")):
-        flags = ["--resume"]  # a run that is whole only measures its last policy again
+        flags = ["--resume"]  # a run that is whole makes nothing again
     else:
         shutil.rmtree(spec.out, ignore_errors=True)
         flags = flags_of(spec, spec.steps + longer)
     with quiet(spec.folder / f"{spec.name}.log"):
         run, resumed = open_run(parse_settings(["--out", str(spec.out), *flags]))
-        train(run, resumed)
+        train(run, resumed or run.save(0))
     logged = read_lines(spec.out / "metrics.jsonl")
     trained = [r for r in logged if r["stage"] == "rl"]
     curve = list({r["step"]: r for r in logged if r["stage"] == "eval"}.values())

@@ -1,12 +1,16 @@
-"""What the command lines share: how wrong input is reported, and how a command ends.
+"""What the command lines share: how wrong input is reported, how a command ends, progress bars.
 
 Called by train.py, eval.py, rollout.py and the other files that can be run as a command.
 """
 
 import argparse
+import io
+import signal
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from tqdm import tqdm
 
 from support.files import InputError
 
@@ -19,7 +23,14 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Run a command; an InputError becomes one line on stderr and exit code 2."""
+    """Run a command; an InputError becomes one line on stderr and exit code 2.
+
+    SIGTERM does what Ctrl-C does. What the terminal's encoding does not have is printed as an
+    escape: a model can write any character, and none may end a run.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    usual = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
     except InputError as error:
@@ -28,3 +39,21 @@ def run_main(main: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+
+
+def progress_bar(total: int, desc: str, unit: str, initial: int = 0) -> Any:
+    """A tqdm bar. In a file it is a line a minute at most, and not one for each update."""
+    pause = 0.1 if sys.stderr.isatty() else 60.0
+    # maxinterval: a thread of tqdm's draws bars that have not been drawn for so long
+    times = {"mininterval": pause, "maxinterval": max(pause, 10.0)}
+    return tqdm(total=total, initial=initial, desc=desc, unit=unit, **times)
+
+
+def print_above_bar(text: str) -> None:
+    """Print while a bar is shown. In a file the bar is not drawn again for it."""
+    if sys.stderr.isatty():
+        tqdm.write(text)
+    else:
+        print(text, flush=True)

@@ -1,4 +1,5 @@
-"""What a run will need of the device's memory, worked out from its shapes before the first step.
+"""What a run will need of the device's memory and of the disk, worked out from its shapes before
+the first step.
 
 Two moments are candidates for the peak: sampling, when the KV cache is at its fullest, and the
 update, with the activations and the gradients of one micro-batch. Parameters, gradients and
@@ -8,6 +9,8 @@ Called by train.py, and by bench/scaling.py, which prints these plans beside mea
 
 import math
 import os
+import shutil
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -184,6 +187,24 @@ def device_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[1]
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def disk_bytes(settings: Settings, config: ModelConfig) -> int:
+    """The most that the checkpoints of a run take: step-0 is weights alone, the others have the two
+    moments of AdamW beside them."""
+    weights = Sizes(config, "cpu").weights
+    newest = settings.keep or math.ceil(settings.steps / settings.save_every)
+    whole = newest + 2  # and the best one, and one that is being written
+    return weights + whole * 3 * weights
+
+
+def format_disk(needed: int, folder: Path) -> str:
+    """The bytes that checkpoints take in a folder, beside what is free there, in a line or two."""
+    free = shutil.disk_usage(folder).free
+    line = f"disk: checkpoints take {needed / 1e9:.2f} GB at most, {free / 1e9:.2f} GB are free"
+    if needed > free:
+        line += "\n  this will not fit: free some, or lower --keep"
+    return line
 
 
 def format_plan(plan: Plan, available: int) -> str:

@@ -99,6 +99,10 @@ class Settings:
     )
     show_every: int = setting(10, "steps between two printouts of whole samples")
     save_every: int = setting(50, "steps between checkpoints")
+    save_minutes: float = setting(
+        5.0, "minutes between checkpoints, in the cold start too; 0: by steps alone"
+    )
+    keep: int = setting(2, "newest checkpoints that stay, beside step-0 and the best; 0: all")
 
     @property
     def constructs(self) -> bool:
@@ -127,6 +131,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         coldstart_lr=1e-5,
         eval_problems=200,
         split_gradients=False,
+        save_minutes=15.0,
     ),
 }
 # The shape of the model that a run without --model starts from, in ModelConfig's fields.
@@ -142,6 +147,11 @@ TINY: dict[str, Any] = dict(
     tie_word_embeddings=True,
 )
 MAY_BE_ZERO = "seed n_pos lambda_ kl_coef kl_rows warmup coldstart_warmup eval_every".split()
+MAY_BE_ZERO += "save_minutes keep".split()
+# What may change when a run is resumed: how long it is, what it measures, shows and saves, and on
+# what it computes. Everything else changes what is trained, or in which order.
+MAY_CHANGE = "out resume steps device compile max_rows micro_tokens checkpointing".split()
+MAY_CHANGE += "kl_rows split_gradients eval_every show_every save_every save_minutes keep".split()
 
 
 def seed_of(seed: int, *purpose: Any) -> int:
@@ -152,9 +162,9 @@ def seed_of(seed: int, *purpose: Any) -> int:
 def parse_settings(arguments: list[str] | None = None) -> Settings:
     """The preset's settings, and the flags over them; None: the command line's.
 
-    A run that is resumed goes on with its own settings instead of the preset's; flags can still
-    change them. Raises InputError for an unknown flag, for a value that cannot work, and for
-    --resume where there is no checkpoint.
+    A run that is resumed goes on with its own settings instead of the preset's; flags can change
+    those of MAY_CHANGE. Raises InputError for an unknown flag, for a value that cannot work, for
+    --resume where there is no run, and for a flag that would make it another run.
     """
     parsed = vars(make_parser().parse_args(arguments))
     flags = {name: value for name, value in parsed.items() if value is not None}
@@ -162,6 +172,7 @@ def parse_settings(arguments: list[str] | None = None) -> Settings:
     if flags.get("resume"):
         out = flags.get("out", base.get("out", Settings.out))
         base = settings_of_run(Path(out))
+        check_changes(Settings(**base), flags)
     settings = Settings(**{**base, **flags})
     check_settings(settings)
     return settings
@@ -169,10 +180,22 @@ def parse_settings(arguments: list[str] | None = None) -> Settings:
 
 def settings_of_run(path: Path) -> dict[str, Any]:
     """What config.json of a run to resume says of today's settings."""
-    folder = RunFolder(path)
-    folder.newest_checkpoint()  # a folder without one has nothing to resume: that is said first
+    found = RunFolder(path).read_settings()
     known = Settings.__dataclass_fields__
-    return {name: value for name, value in folder.read_settings().items() if name in known}
+    return {name: value for name, value in found.items() if name in known}
+
+
+def check_changes(begun: Settings, flags: dict[str, Any]) -> None:
+    """Raises InputError for a flag that a run, begun with other settings, cannot be resumed with.
+
+    A run that was a cold start alone may go on with RL.
+    """
+    for name, value in flags.items():
+        before = getattr(begun, name)
+        goes_on = name == "stage" and (before, value) == ("coldstart", "all")
+        may_change = name in MAY_CHANGE or goes_on
+        expected = f"{before!r} as in {begun.out}/config.json, which --resume goes on with"
+        expect(may_change or value == before, flag_of(name), expected, repr(value))
 
 
 def make_parser() -> ArgumentParser:
@@ -226,8 +249,6 @@ def check_settings(settings: Settings) -> None:
     expect(some, "--coldstart-mix", "five shares such as 0.4,0.1,0.4,0.05,0.05", c.coldstart_mix)
     has_start = c.stage != "rl" or bool(c.model) or c.resume
     expect(has_start, "--stage rl", "--model, something to start from", "none")
-    resumable = c.stage != "coldstart" or not c.resume
-    expect(resumable, "--resume", "a stage with RL: the cold start has no checkpoints", c.stage)
     device_exists = c.device != "cuda" or torch.cuda.is_available()
     expect(device_exists, "--device cuda", "a CUDA device", "none")
 

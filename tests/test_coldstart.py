@@ -15,6 +15,7 @@ from rollout import Policy, Trajectory
 from support.baselines import hinted_question
 from support.metrics import fidelity
 from support.reflection import is_reflective
+from support.runs import RunFolder
 from support.settings import Settings
 from tasks import Problem, builtin
 from train import load_policy
@@ -26,7 +27,7 @@ def tiny_examples(mix: str) -> tuple[Policy, Iterator[Trajectory]]:
     """A tiny model that knows nothing, and its examples from the first half of a cold start."""
     settings = Settings(stage="coldstart", coldstart_mix=mix)
     policy = load_policy(settings, None)
-    return policy, builtin_examples(policy, [], builtin, settings)
+    return policy, builtin_examples(policy, [], builtin, settings, RunFolder("unused"))
 
 
 def test_reflecting_examples_teach_to_repair_and_not_to_err():
@@ -80,7 +81,8 @@ def test_own_mistakes_come_with_a_sound_right_sibling(learned, tmp_path):
     solved = [replace(p, solution=f"#### {p.answer}") for p in run.problems]
     mistakes = own_mistakes(run.policy, solved, run.settings, 0)
     assert len(mistakes) > 10
-    for problem, wrong, right in mistakes:
+    for number, wrong, right in mistakes:
+        problem = solved[number]
         assert right == problem.solution and wrong.split("\n")[-1] != problem.solution
     # with another line before it, every right answer of this policy is luck
     longer = [replace(p, solution="1+1=2\n" + p.solution) for p in solved]

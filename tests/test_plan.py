@@ -7,7 +7,15 @@ import torch
 from conftest import run_cli, small_config
 
 import train
-from support.plan import Call, device_memory, format_plan, memory_plan, plan_of
+from support.plan import (
+    Call,
+    device_memory,
+    disk_bytes,
+    format_disk,
+    format_plan,
+    memory_plan,
+    plan_of,
+)
 from support.settings import Settings, parse_settings
 
 CALLS = [Call(4, 2, 10, 6), Call(3, 1, 4, 2)]
@@ -133,3 +141,16 @@ def test_a_run_prints_its_plan_before_its_first_step(learned, tmp_path, monkeypa
     assert code == 0 and err.startswith("memory: about ")
     assert err.index("memory:") < err.index("tapo:")
     assert json.loads((out / "config.json").read_text())["checkpointing"] is True
+
+
+def test_the_disk_is_counted_for_all_checkpoints_that_there_can_be_at_once():
+    """step-0 without an optimizer, two new ones, the best, and one that is being written."""
+    weights = 4 * matrices_of(97)
+    assert disk_bytes(Settings(keep=2), small_config()) == weights + 4 * 3 * weights
+    every = Settings(keep=0, steps=100, save_every=10)
+    assert disk_bytes(every, small_config()) == weights + 12 * 3 * weights
+
+
+def test_a_disk_that_is_too_small_is_said_before_the_start(tmp_path):
+    assert "will not fit" not in format_disk(10**6, tmp_path)
+    assert "lower --keep" in format_disk(10**18, tmp_path)

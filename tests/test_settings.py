@@ -100,16 +100,31 @@ def test_a_choice_that_is_no_more_is_named_when_its_run_is_resumed(tmp_path):
         parse_settings(["--out", str(tmp_path), "--resume"])
 
 
-def test_a_folder_without_a_checkpoint_is_not_resumed(tmp_path):
-    """That is said before anything about config.json, which a new folder lacks too."""
-    with pytest.raises(InputError, match="--resume: expected a checkpoint under"):
+def test_a_folder_without_a_run_is_not_resumed(tmp_path):
+    with pytest.raises(InputError, match=r"--resume: expected a run in .*, found no config.json"):
         parse_settings(["--out", str(tmp_path), "--resume"])
 
 
-def test_a_cold_start_is_not_resumed(tmp_path):
-    write_run(tmp_path)
-    with pytest.raises(InputError, match="the cold start has no checkpoints"):
-        parse_settings(["--out", str(tmp_path), "--resume", "--stage", "coldstart"])
+@pytest.mark.parametrize(
+    "flags",
+    "--questions 5,--seed 1,--k 9,--data other.jsonl,--data builtin:2,--lr 1,--algo grpo,--no-ots,"
+    "--coldstart-updates 9,--eval-problems 9,--temperature 0.5,--stage rl,--stage coldstart,"
+    "--model other".split(","),
+)
+def test_a_resumed_run_is_not_made_another_run(tmp_path, flags):
+    """It would go on with other questions, or with the same ones in another order."""
+    write_run(tmp_path, k=8)
+    flag = flags.split()[0].replace("--no-", "--")
+    with pytest.raises(InputError, match=rf"{flag}: expected .* as in .*config.json.*, found"):
+        parse_settings(["--out", str(tmp_path), "--resume", *flags.split()])
+
+
+def test_a_resumed_run_may_be_longer_and_be_saved_measured_and_shown_otherwise(tmp_path):
+    write_run(tmp_path, k=4, stage="coldstart")
+    flags = "--steps 99 --save-every 3 --save-minutes 0 --keep 0 --show-every 4 --eval-every 5"
+    flags += " --max-rows 8 --micro-tokens 64 --device cpu --k 4 --stage all"
+    settings = parse_settings(["--out", str(tmp_path), "--resume", *flags.split()])
+    assert settings.steps == 99 and settings.k == 4 and settings.stage == "all"
 
 
 def test_each_use_of_random_numbers_has_a_seed_that_never_changes():

@@ -2,6 +2,7 @@
 behind."""
 
 import json
+import pkgutil
 import signal
 from dataclasses import replace
 from unittest.mock import Mock
@@ -25,14 +26,18 @@ from augment import (
 )
 from model import Transformer
 from rollout import Rollout, Trajectory, answer_problems
-from support import plan
+from support import plan, runs
+from support.cli import run_main
 from support.files import InputError, read_lines
 from support.logprobs import score
 from support.metrics import construction_metrics, rollout_metrics
 from support.optim import adamw
+from support.runs import RunFolder
 from support.settings import Settings, seed_of
-from tasks import Problem
+from tasks import Problem, builtin
 from train import advantages_of, problems_of_step, sampled_trajectories
+
+SHORT_COLDSTART = {"coldstart_examples": 20, "coldstart_lr": 1e-4}
 
 
 def constructed(ids: list[int], reward: float, **parts: int) -> Trajectory:
@@ -430,8 +435,8 @@ def test_a_run_leaves_what_it_promises(learned, tmp_path, monkeypatch, capsys):
 
     folder = tmp_path / "run"
     arguments = flags(learned, folder, steps=2, questions=13, show_every=1)
-    code, out, _ = run_cli(monkeypatch, capsys, train.main, *arguments)
-    assert code == 0
+    code, out, err = run_cli(monkeypatch, capsys, train.main, *arguments)
+    assert code == 0 and "\ndisk: checkpoints take 0.00 GB at most" in err
     for text in ("accuracy (standard error)", "DSR", "ERR", "before RL", "tapo, 2 steps"):
         assert text in out
     for text in ("wrong prefix", "diagnosis"):
@@ -439,8 +444,7 @@ def test_a_run_leaves_what_it_promises(learned, tmp_path, monkeypatch, capsys):
 
     assert json.loads((folder / "config.json").read_text())["k"] == 8
     logged = read_lines(folder / "metrics.jsonl")
-    stages = [(record["stage"], record["step"]) for record in logged]
-    assert stages == [("eval", 0), ("rl", 1), ("rl", 2), ("eval", 2)]
+    assert stages_of(logged) == [("eval", 0), ("rl", 1), ("rl", 2), ("eval", 2)]
     names = "reward right_share eligible_share truncated_share length entropy kl grad_norm"
     names += " clip_low_share clip_high_share ots_weight mismatch tokens_generated"
     names += " parse_share prefix_share left_at"
@@ -488,12 +492,242 @@ def test_four_steps_equal_two_and_resume_and_two(learned, tmp_path, monkeypatch,
     assert (cut / "config.json").read_text() == config  # nothing is changed by the refusal
     assert run_cli(monkeypatch, capsys, train.main, *again)[0] == 0
 
+    assert_same_runs(whole, cut)
+
+
+def stages_of(records: list[dict]) -> list[tuple[str, int]]:
+    return [(record["stage"], record["step"]) for record in records]
+
+
+def assert_same_runs(run, other) -> None:
+    """Bit for bit: the last checkpoints, and all that was logged but the seconds."""
     for file in ("model.safetensors", "optimizer.safetensors"):
-        ends = [load_file(folder / "checkpoints/step-4" / file) for folder in (whole, cut)]
-        assert same(*ends)
-    logs = [read_lines(folder / "metrics.jsonl") for folder in (whole, cut)]
-    stages = [[(record["stage"], record["step"]) for record in log] for log in logs]
-    assert stages[0] == stages[1]
+        ends = [load_file(RunFolder(path).checkpoints()[-1] / file) for path in (run, other)]
+        assert same(*ends), file
+    for file in ("metrics.jsonl", "samples.jsonl", "collected.jsonl"):
+        logs = []
+        for path in (run, other):
+            records = read_lines(path / file)
+            logs.append([{**record, "seconds": None} for record in records])
+        assert logs[0] == logs[1], file
+        assert not list(other.rglob("*.tmp"))
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing catches it."""
+
+
+def coldstart_flags(learned, kind: str, out) -> list[str]:
+    """A cold start of 8 updates and a step of RL, saved after each; kind: "builtin" or "own"."""
+    if kind == "own":
+        changes = {"stage": "all", "steps": 1, "questions": 5, **SHORT_COLDSTART}
+        arguments = flags(learned, out, **changes)
+    else:
+        arguments = [
+            "--out",
+            str(out),
+            *"--steps 1 --questions 2 --k 2 --n-pos 1 --n-neg 1".split(),
+        ]
+        arguments += "--max-new-tokens 8 --max-reply-tokens 8 --eval-problems 3".split()
+    arguments += "--coldstart-updates 8 --coldstart-batch 3 --coldstart-refresh 2".split()
+    return [*arguments, "--save-minutes", "1e-9"]
+
+
+@pytest.fixture(scope="module")
+def builtin_tokenizer():
+    """A tokenizer for the built-in problems, trained once."""
+    return coldstart.builtin_tokenizer(builtin, "brief")
+
+
+@pytest.fixture
+def quick(monkeypatch, builtin_tokenizer):
+    """Cold starts on built-in problems with little of everything."""
+    monkeypatch.setattr(coldstart, "TINY", {**coldstart.TINY, "hidden_size": 16})
+    monkeypatch.setattr(coldstart, "MISTAKE_QUESTIONS", 4)
+    monkeypatch.setattr(coldstart, "builtin_tokenizer", lambda task, style: builtin_tokenizer)
+    monkeypatch.setattr("data.TRAINING_COUNT", 40)
+
+
+PLACES = {  # where a cold start is killed: in a function, and in which of its calls
+    "a round": ("coldstart.answer_problems", 2),
+    "an update": ("coldstart.supervised_gradients", 6),
+    "a log": ("support.runs.RunFolder.log", 2),
+    "a save": ("support.runs.save_file", 3),
+    "the first save of RL": ("support.runs.save_file", 9),
+    "the report": ("coldstart.construction_report", 1),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("kind", ["builtin", "own"])
+def test_a_cold_start_that_is_killed_goes_on_bit_for_bit(
+    learned, tmp_path, monkeypatch, capsys, quick, kind, place
+):
+    whole = tmp_path / "whole"
+    cut = tmp_path / "cut"
+    run_cli(monkeypatch, capsys, train.main, *coldstart_flags(learned, kind, whole))
+    assert len(read_lines(whole / "collected.jsonl")) > 1
+
+    name, last_call = PLACES[place]
+    function = pkgutil.resolve_name(name)
+    calls = []
+
+    def killing(*arguments, **options):
+        calls.append(place)
+        if len(calls) == last_call:
+            raise Killed
+        return function(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(name, killing)
+        with pytest.raises(Killed):
+            run_cli(patched, capsys, train.main, *coldstart_flags(learned, kind, cut))
+    code, _, err = run_cli(monkeypatch, capsys, train.main, "--out", cut, "--resume")
+    assert code == 0, err
+    assert_same_runs(whole, cut)
+
+
+def test_a_cold_start_that_lost_what_it_collected_is_not_resumed(
+    learned, tmp_path, monkeypatch, capsys
+):
+    """Another policy would collect other examples."""
+    folder = tmp_path / "run"
+    fail = Mock(side_effect=[1.0, 1.0, InputError("no memory")])
+    monkeypatch.setattr(coldstart, "supervised_gradients", fail)
+    run_cli(monkeypatch, capsys, train.main, *coldstart_flags(learned, "own", folder))
+    (folder / "collected.jsonl").unlink()
+    code, _, err = run_cli(monkeypatch, capsys, train.main, "--out", folder, "--resume")
+    assert code == 2 and "collected.jsonl: expected 3 rounds of the cold start, found 0" in err
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "coldstart.supervised_gradients",
+        "coldstart.examples_from",
+        "coldstart.construction_report",
+        "train.train_step",
+        "train.evaluate",
+        "train.print_outcome",
+    ],
+)
+def test_sigterm_stops_every_phase_with_one_line_and_what_is_made_stays(
+    learned, tmp_path, monkeypatch, capsys, place
+):
+    whole = tmp_path / "whole"
+    cut = tmp_path / "cut"
+    run_cli(monkeypatch, capsys, train.main, *coldstart_flags(learned, "own", whole))
+    function = pkgutil.resolve_name(place)
+
+    def terminated(*arguments, **options):
+        signal.raise_signal(signal.SIGTERM)
+        return function(*arguments, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place, terminated)
+        arguments = coldstart_flags(learned, "own", cut)
+        patched.setattr("sys.argv", ["train.py", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            run_main(train.main)
+    line = str(stop.value.code).strip()
+    assert line.startswith("stopped; ") and line.endswith(f"with --out {cut} --resume")
+    assert "\n" not in line
+    if place == "coldstart.supervised_gradients":  # the update was made to its end
+        assert "coldstart-1 is whole" in line
+    if place == "train.train_step":
+        assert "step-1 is whole" in line
+    assert run_cli(monkeypatch, capsys, train.main, "--out", cut, "--resume")[0] == 0
+    assert_same_runs(whole, cut)
+
+
+@pytest.mark.parametrize("write", [2, 5, 9, 14])
+def test_a_full_disk_is_one_line_and_loses_nothing(learned, tmp_path, monkeypatch, capsys, write):
+    """The write that fails leaves half a line, or half a checkpoint, behind."""
+    whole = tmp_path / "whole"
+    cut = tmp_path / "cut"
+    settings = {"steps": 3, "save_every": 1}
+    run_cli(monkeypatch, capsys, train.main, *flags(learned, whole, **settings))
+    writes = []
+
+    def filling(function):
+        def write_or_fail(*arguments, **options):
+            writes.append(function)
+            if len(writes) == write:
+                with (cut / "metrics.jsonl").open("a") as file:
+                    file.write('{"stage": "rl", "st')
+                raise OSError(28, "No space left on device")
+            return function(*arguments, **options)
+
+        return write_or_fail
+
+    with monkeypatch.context() as patched:
+        for name in ("write_text", "save_file"):
+            patched.setattr(f"support.runs.{name}", filling(getattr(runs, name)))
+        patched.setattr(RunFolder, "log", filling(RunFolder.log))
+        code, _, err = run_cli(patched, capsys, train.main, *flags(learned, cut, **settings))
+    last = err.strip().split("\n")[-1]
+    assert code == 2 and last.startswith("error: ") and "No space left" in last
+    assert "--resume" in last and "Traceback" not in err and not list(cut.rglob("*.tmp"))
+    assert run_cli(monkeypatch, capsys, train.main, "--out", cut, "--resume")[0] == 0
+    assert_same_runs(whole, cut)
+
+
+@pytest.mark.parametrize("stage", ["rl", "coldstart"])
+def test_a_finished_run_that_is_resumed_makes_and_logs_nothing_again(
+    learned, tmp_path, monkeypatch, capsys, stage
+):
+    folder = tmp_path / "run"
+    changes = {"stage": stage, "steps": 1, "coldstart_updates": 2, **SHORT_COLDSTART}
+    _, out, _ = run_cli(monkeypatch, capsys, train.main, *flags(learned, folder, **changes))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    before.pop(folder / "config.json")  # it says that the run was resumed
+    monkeypatch.setattr(train, "evaluate", Mock(side_effect=AssertionError("measured again")))
+    for _ in range(2):
+        code, again, _ = run_cli(monkeypatch, capsys, train.main, "--out", folder, "--resume")
+        assert code == 0 and out.endswith(again) and "accuracy" in again
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    after.pop(folder / "config.json")
+    assert after == before
+
+
+def test_a_finished_run_goes_on_where_more_steps_are_asked_for(
+    learned, tmp_path, monkeypatch, capsys
+):
+    folder = tmp_path / "run"
+    run_cli(monkeypatch, capsys, train.main, *flags(learned, folder, steps=1))
+    run_cli(monkeypatch, capsys, train.main, "--out", folder, "--resume", "--steps", 2)
+    stages = [("eval", 0), ("rl", 1), ("eval", 1), ("rl", 2), ("eval", 2)]
+    assert stages_of(read_lines(folder / "metrics.jsonl")) == stages
+
+
+def test_other_questions_are_refused_by_name_when_a_run_is_resumed(
+    learned, tmp_path, monkeypatch, capsys
+):
+    folder = tmp_path / "run"
+    run_cli(monkeypatch, capsys, train.main, *flags(learned, folder, steps=1))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for flag, value in (("--questions", 5), ("--seed", 3), ("--k", 6), ("--data", "builtin")):
+        again = ["--out", folder, "--resume", flag, value]
+        code, _, err = run_cli(monkeypatch, capsys, train.main, *again)
+        assert code == 2 and f"error: {flag}: expected" in err and err.count("\n") == 1
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_the_best_policy_that_was_measured_is_saved_and_stays(
+    learned, tmp_path, monkeypatch, capsys
+):
+    accuracies = iter([0.1, 0.9, 0.2, 0.3, 0.4, 0.5])
+    evaluate = train.evaluate
+
+    def measured(*arguments, **options):
+        summary, answers = evaluate(*arguments, **options)
+        return summary | {"pass@1": next(accuracies)}, answers
+
+    monkeypatch.setattr(train, "evaluate", measured)
+    changes = {"steps": 5, "eval_every": 1, "save_every": 4}
+    run_cli(monkeypatch, capsys, train.main, *flags(learned, tmp_path / "run", **changes))
+    names = {path.name for path in (tmp_path / "run/checkpoints").iterdir()}
+    assert names == {"step-0", "step-1", "step-4", "step-5"}
 
 
 def test_the_builtin_cold_start_learns_from_nothing(tmp_path, monkeypatch, capsys):
@@ -507,9 +741,6 @@ def test_the_builtin_cold_start_learns_from_nothing(tmp_path, monkeypatch, capsy
     assert saved.config.tie_word_embeddings
 
 
-SHORT_COLDSTART = {"coldstart_examples": 20, "coldstart_lr": 1e-4}
-
-
 def test_a_finished_cold_start_is_not_lost_with_what_comes_after_it(
     learned, tmp_path, monkeypatch, capsys
 ):
@@ -519,8 +750,11 @@ def test_a_finished_cold_start_is_not_lost_with_what_comes_after_it(
     changes = {"stage": "all", "steps": 1, "coldstart_updates": 2, **SHORT_COLDSTART}
     arguments = flags(learned, folder, **changes)
     assert run_cli(monkeypatch, capsys, train.main, *arguments)[0] == 2
+    monkeypatch.undo()
     assert run_cli(monkeypatch, capsys, train.main, "--out", folder, "--resume")[0] == 0
     assert (folder / "checkpoints/step-1").is_dir()
+    logged = read_lines(folder / "metrics.jsonl")
+    assert stages_of(logged)[-4:] == [("constructions", 0), ("eval", 0), ("rl", 1), ("eval", 1)]
 
 
 def test_a_cold_start_on_other_problems_learns_from_verified_answers_of_its_own(
@@ -532,7 +766,7 @@ def test_a_cold_start_on_other_problems_learns_from_verified_answers_of_its_own(
     assert code == 0 and (tmp_path / "run/checkpoints/step-0/model.safetensors").is_file()
 
     run = make_run(learned, tmp_path / "other", coldstart_examples=60)
-    examples = coldstart.own_examples(run.policy, run.problems, run.settings)
+    examples = coldstart.own_examples(run.policy, run.problems, run.settings, run.folder)
     tokenizer = run.policy.tokenizer
     assert all(example.token_ids[-1] == tokenizer.eos_id for example in examples)
     texts = [tokenizer.decode(example.token_ids) for example in examples]
