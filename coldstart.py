@@ -108,7 +108,7 @@ def coldstart(
             if stops or folder.save_is_due(settings.save_minutes):
                 save(policy, optimizers, settings, folder, update)
             if stops:
-                break
+                break  # whoever leaves Interrupts then gets KeyboardInterrupt
 
 
 def save(

@@ -445,7 +445,7 @@ def train(run: Run, checkpoint: Path) -> None:
             if stops or is_last or run.save_is_due(step + 1):
                 run.save(step + 1, optimizer)
             if stops:
-                break
+                break  # whoever leaves Interrupts then gets KeyboardInterrupt
     print_outcome(run, before)
 
 

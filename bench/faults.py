@@ -1,7 +1,7 @@
 """Runs that are killed, stopped, or out of disk at random moments, resumed, and compared with one
 that was never touched: weights, optimizers, metrics, samples and what was collected, bit for bit.
 
-    python bench/faults.py            # 20 of each signal in the cold start and in RL: 40 minutes
+    python bench/faults.py            # 20 of each signal in the cold start and in RL: half an hour
     python bench/faults.py --quick    # 6 kills: some minutes
 
 The last line is JSON: how many runs were killed, how many of those ended identical. Exits with 1
