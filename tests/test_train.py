@@ -595,9 +595,11 @@ def test_a_cold_start_that_lost_what_it_collected_is_not_resumed(
     fail = Mock(side_effect=[1.0, 1.0, InputError("no memory")])
     monkeypatch.setattr(coldstart, "supervised_gradients", fail)
     run_cli(monkeypatch, capsys, train.main, *coldstart_flags(learned, "own", folder))
+    rounds = len(read_lines(folder / "collected.jsonl"))
     (folder / "collected.jsonl").unlink()
     code, _, err = run_cli(monkeypatch, capsys, train.main, "--out", folder, "--resume")
-    assert code == 2 and "collected.jsonl: expected 3 rounds of the cold start, found 0" in err
+    expected = f"collected.jsonl: expected {rounds} rounds of the cold start, found 0"
+    assert code == 2 and rounds > 1 and expected in err
 
 
 @pytest.mark.parametrize(
