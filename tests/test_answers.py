@@ -259,7 +259,7 @@ def test_no_hostile_answer_makes_more_work_than_the_bound(monkeypatch):
             super().__init__()
             counted.append(self)
 
-    monkeypatch.setattr(checker, "Work", Counted)
+    monkeypatch.setattr(checker, "Comparison", lambda: Comparison(Counted()))
     draw = random.Random(16)
     for _ in range(5000):
         text = hostile(draw)
@@ -305,6 +305,9 @@ def test_the_bound_ends_a_comparison():
         ("x", "x+10^{-40}"),
         ("\\pi", "\\pi+\\pi\\cdot10^{-200}"),
         ("1", "1-\\frac{1}{2000!}"),
+        ("1", "\\cos(e^{-200})"),
+        ("1", "(1+e^{-300})^{e^{-300}}"),
+        ("e^{300}", "e^{300}+e^{-300}"),
     ],
 )
 def test_a_term_too_small_to_be_seen_makes_a_difference(left, right):

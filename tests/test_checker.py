@@ -20,7 +20,17 @@ from hypothesis import strategies as st
 
 import checker
 from checker import Grade, extract_answer, grade, is_equal
-from support.answers import comparison, grammar, groups, numbers, quantities, tokens, values, words
+from support.answers import (
+    comparison,
+    extraction,
+    grammar,
+    groups,
+    numbers,
+    quantities,
+    tokens,
+    values,
+    words,
+)
 from tasks import Problem
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -498,7 +508,8 @@ def test_text_is_never_executed(code, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "module", [checker, comparison, grammar, groups, numbers, quantities, tokens, values, words]
+    "module",
+    [checker, comparison, extraction, grammar, groups, numbers, quantities, tokens, values, words],
 )
 def test_the_module_has_no_means_to_execute_text_or_to_stop_work_by_a_clock(module):
     """Signals fail off the main thread (Math-Verify #50); sympify and lambdify call eval."""

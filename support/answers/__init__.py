@@ -1,12 +1,13 @@
 r"""The reader behind the checker: what an answer says, or that it is not understood.
 
+    extraction.py  where a text states its answer
     words.py       the words, signs, commands and units that an answer may hold, as tables
     tokens.py      text -> tokens
     groups.py      tokens -> brackets and lists
-    quantities.py  names, units, remarks
-    grammar.py     all of these -> a value
-    values.py      what a value can be, and the arithmetic of matrices and sets
     numbers.py     arithmetic within bounds, and whether two expressions have the same value
+    values.py      what a value can be, and the arithmetic of matrices and sets
+    quantities.py  names, units, remarks
+    grammar.py     tokens -> a value, by all of these
     comparison.py  whether two values are equal
 
 Called by checker.py.

@@ -1,13 +1,11 @@
 r"""Whether two values are equal: the policies of checker.py, case by case.
 
-    same_answer     of two whole answers: what may be left out only there
-    same            of values and of parts of values
-    may_be_paired   of the items of lists
-
-Called by checker.py (is_equal).
+same_answer     of two whole answers: what may be left out only there
+same            of values and of parts of values
+may_be_paired   of the items of lists
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import sympy
@@ -27,7 +25,7 @@ Parts = tuple[Any, ...]  # of a Node
 class Comparison:
     """Comparisons of the values of two answers; their work is counted, and has a bound."""
 
-    work: Work
+    work: Work = field(default_factory=Work)
 
     def same_answer(self, a: Any, b: Any) -> bool:
         r"""Of whole answers: 25% may also be 25 or 1/4, C may be c, and \{5\} may be 5."""

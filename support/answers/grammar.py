@@ -40,7 +40,7 @@ from support.answers.tokens import Token, Unread, tokenize
 from support.answers.values import EMPTY, Node
 
 RECURSIVE = ("^", "\\frac", "\\binom")
-MAX_RECURSION = 60  # of these and of functions, for \\sin\\sin\\sin x is read by calls within calls
+MAX_RECURSION = 60  # of these and of functions, for \sin\sin\sin x is read by calls within calls
 
 # ---------------------------------------------------------------- the answer
 
@@ -120,7 +120,7 @@ IS = ("is", "are", "equals")  # "the vertex is (1, 2)"
 def read_statement(parts: list[Part]) -> Any:
     """A quantity, x = 5, an equation or an inequality."""
     parts = [EQUALS if part.word in IS else part for part in parts]
-    parts = without_remark(parts)
+    parts = without_leading(without_remark(parts))
     while parts and parts[0].text in ("=", "≈", ":"):
         parts = parts[1:]
     exact, approximations = cut(parts, "≈")
@@ -401,7 +401,8 @@ def read_letter(part: Token, cursor: Cursor) -> Any:
     if name in ("f", "g") and cursor.peek().text == "(":
         raise Unread("a function that is not known")
     if cursor.next_is("_"):
-        name += subscript(cursor)
+        cursor.take()
+        name += subscript(cursor.take())
     elif name in CONSTANTS:
         return CONSTANTS[name]
     return sympy.Symbol(name)
@@ -508,7 +509,7 @@ def read_group(group: Group) -> Any:
     if not parts and group.opening == "{":
         return EMPTY
     pieces, signs = cut(parts, {"\\over"})
-    if signs and group.opening == "{":
+    if len(signs) == 1 and group.opening == "{":
         top, bottom = pieces
         return numbers.quotient(read_expression(top), read_expression(bottom))
     pieces, _ = cut_list(parts)

@@ -1,7 +1,4 @@
-r"""Brackets and lists: the tokens of an answer as nested parts, and the cutting of a level.
-
-Called by grammar.py and quantities.py.
-"""
+r"""Brackets and lists: the tokens of an answer as nested parts, and the cutting of a level."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -3,7 +3,7 @@ r"""Arithmetic within bounds, and whether two expressions have the same value.
 A number that is a fraction is a sympy.Rational and is compared exactly. Everything else is a tree
 of sympy's that sympy never rewrites (evaluate=False): its value is computed by mpmath to a given
 number of digits, at a few points where it has letters. Every node that is visited is counted, and
-the count has a bound (Work), so no answer can take long. Called by grammar.py and checker.py.
+the count has a bound (Work), so no answer can take long.
 """
 
 import random

@@ -5,7 +5,7 @@ r"""What stands around a value: its name, its unit, a remark, and words that say
     18 eggs (9 left)                                  a remark
     about 5    72 clips in total                      words that are left out
 
-Each function takes parts (groups.py) and gives what it found or Unread. Called by grammar.py.
+What is doubtful is Unread.
 """
 
 from typing import Any
@@ -92,7 +92,7 @@ def plain_name(parts: list[Part]) -> str:
         if part.text in words.NAME_MARKS:
             names.append(part.text)
         elif part.text == "_" and names and rest:
-            names.append("_" + full_text(rest.pop(0)))
+            names.append(subscript(rest.pop(0)))
         elif part.kind in ("letter", "word"):
             names.append(part.text)
         elif part.text == "{" and plain_name(inside(part)):
@@ -183,12 +183,9 @@ def text_value(parts: list[Part]) -> Any:
     text = " ".join(part.word for part in parts)
     if text in words.PHRASES:
         return values.EMPTY
-    return number_in_words(text) or Node("text", (text,))
-
-
-def number_in_words(text: str) -> Any:
-    number = words.NUMBER_WORDS.get(text)
-    return None if number is None else sympy.Integer(number)
+    if text in words.NUMBER_WORDS:
+        return sympy.Integer(words.NUMBER_WORDS[text])
+    return Node("text", (text,))
 
 
 # ---------------------------------------------------------------- units
@@ -207,7 +204,8 @@ def currency_in_front(parts: list[Part]) -> tuple[str, list[Part]]:
 def is_one_number(parts: list[Part]) -> bool:
     r"""-12.5, 3/4 and \frac{1}{2}: no sum and no letters."""
     is_signed = bool(parts) and parts[0].text in ("-", "+")
-    return all(is_in_one_number(part) for part in parts[is_signed:])
+    unsigned = parts[1:] if is_signed else parts
+    return all(map(is_in_one_number, unsigned))
 
 
 def is_in_one_number(part: Part) -> bool:
@@ -329,10 +327,9 @@ def repeating(text: str) -> sympy.Rational:
     return sympy.Rational(beginning, scale) + sympy.Rational(int(period), scale * nines)
 
 
-def subscript(cursor: Cursor) -> str:
+def subscript(part: Part) -> str:
     """The "_3" of a_3 and a_{3}."""
-    cursor.take()
-    return "_" + "".join(full_text(part) for part in inside(cursor.take()))
+    return "_" + "".join(full_text(inner) for inner in inside(part))
 
 
 # ---------------------------------------------------------------- intervals by inequalities

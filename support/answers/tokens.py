@@ -3,9 +3,9 @@ r"""From the text of an answer to its tokens: one spelling for what looks alike.
     3\tfrac12\text{ cups}   becomes   3  \frac  1  2  cups
     2cosx                   becomes   2  \cos  x
 
-Letters become words, functions or single variables here; no character is dropped but what the
-table LAYOUT lists. What is not known is a token of its own, which the grammar refuses. Called by
-grammar.py (read) and checker.py (spelling).
+Letters become words, functions or single variables here. What is left out is listed: layout, the
+$ around formulas, quotes and asterisks around an answer, a full stop behind it. What is not known
+is a token of its own, which the grammar refuses.
 """
 
 import re
@@ -29,7 +29,7 @@ class Token:
 
     kind   "number", "letter", "function", "word", "sign", "break" between two lines; "repeat", a
            repeating decimal; "code", what is neither: 2021-03-04, 0160 and sinab
-    text   the number in digits, the letter, the word in lower case, or a sign of the table SIGNS
+    text   the number in digits, the letter, the word as it is written, or the sign
     spaced whether a space stands before it
     """
 
@@ -62,6 +62,8 @@ RESPELLED: list[tuple[str, Any]] = [
     # Words with full stops: 4:30 p.m., Rs. 20, 12 sq. units, 12 ft. long.
     (r"\b([aApP])\.? ?[mM]\.(?![A-Za-z])", r"\1m"),
     (r"\b(Rs|sq|cu|approx|ft|in|oz|lbs?|cm|mi|yd|hrs?|mins?|secs?)\.(?=\s|$)", r"\1 "),
+    # 18 dollars a day are 18 dollars per day.
+    (r" an? (?=(?:second|minute|hour|day|week|month|year|piece|pound|gallon|mile)\b)", " per "),
     # 12^{\text{th}} is 12th; 30^\circ and 30^{\circ} are 30°, and 20°C is 20° Celsius.
     (r"(?<=[0-9])\^ ?\{? ?(?:\\text ?\{ ?(st|nd|rd|th) ?\}|\{?(th)) ?\}?", r"\1\2"),
     (r"\^ ?\{? ?\\circ(?![A-Za-z]) ?\}?|º", "°"),
@@ -126,8 +128,7 @@ COLUMNS = re.compile(r"(\\begin\s*\{array\})\s*\{[clr| ]*\}")
 def tokenize(text: str) -> list[Token]:
     """The tokens of an answer; of nothing but layout there are none."""
     tokens: list[Token] = []
-    for token in tokens_of(COLUMNS.sub(r"\1", respelled(text)), in_text=False, before=tokens):
-        tokens.append(token)
+    add_tokens(tokens, COLUMNS.sub(r"\1", respelled(text)), in_text=False)
     return without_punctuation(tokens)
 
 
@@ -155,42 +156,41 @@ def scan(text: str) -> Iterator[tuple[str, str]]:
         yield found.lastgroup, piece
 
 
-def tokens_of(text: str, in_text: bool, before: list[Token]) -> Iterator[Token]:
-    """The tokens of a part of an answer; `before` are those in front of it, as they grow."""
+def add_tokens(tokens: list[Token], text: str, in_text: bool) -> None:
+    """Add the tokens of a part of an answer to those in front of it; in_text: it is in \text{}."""
     spaced = in_text
     for kind, piece in scan(text):
-        if piece in LAYOUT:
+        if piece in LAYOUT or kind == "nothing":
             continue
         if kind == "space" or piece in words.SPACES:
             spaced = True
         elif kind == "text":
             inside = piece.partition("{")[2][:-1]
-            yield from tokens_of(inside, in_text=True, before=before)
+            add_tokens(tokens, inside, in_text=True)
             spaced = inside.endswith(" ")
-        elif kind == "letters":
-            yield from read_letters(piece, in_text, spaced, before)
-            spaced = False
-        elif kind != "nothing":
-            yield from plain_tokens(kind, piece, spaced, before)
+        else:
+            last = tokens[-1] if tokens else None
+            if kind == "letters":
+                tokens.extend(read_letters(piece, in_text, spaced, last))
+            else:
+                tokens.extend(plain_tokens(kind, piece, spaced, last))
             spaced = kind == "break"
 
 
-def plain_tokens(kind: str, piece: str, spaced: bool, before: list[Token]) -> Iterator[Token]:
+def plain_tokens(kind: str, piece: str, spaced: bool, last: Token | None) -> list[Token]:
     r"""A number or a sign; TeX takes the two digits of \frac12 apart."""
-    last = before[-1].text if before else ""
     if kind == "sign":
-        yield sign(piece, spaced)
-    elif kind == "break":
-        yield Token("break", "\n")
-    elif kind == "bounds":
-        yield Token("sign", re.sub(r"\s", "", piece), spaced)
-    elif last in ("\\frac", "\\binom") and len(piece) == 2 and piece.isdigit():
-        yield Token("number", piece[0], spaced)
-        yield Token("number", piece[1])
-    elif kind == "number":
-        yield Token("number", re.sub(rf"{TEX_COMMA}|,", "", piece), spaced)
-    else:
-        yield Token(kind, piece, spaced)
+        return [sign(piece, spaced)]
+    if kind == "break":
+        return [Token("break", "\n")]
+    if kind == "bounds":
+        return [Token("sign", re.sub(r"\s", "", piece), spaced)]
+    is_behind_frac = last is not None and last.text in ("\\frac", "\\binom")
+    if is_behind_frac and len(piece) == 2 and piece.isdigit():
+        return [Token("number", piece[0], spaced), Token("number", piece[1])]
+    if kind == "number":
+        return [Token("number", re.sub(rf"{TEX_COMMA}|,", "", piece), spaced)]
+    return [Token(kind, piece, spaced)]
 
 
 def sign(piece: str, spaced: bool) -> Token:
@@ -207,32 +207,29 @@ def sign(piece: str, spaced: bool) -> Token:
 # ---------------------------------------------------------------- letters
 
 
-def read_letters(letters: str, in_text: bool, spaced: bool, before: list[Token]) -> Iterator[Token]:
-    """Letters as a word, as a function or as variables, by what stands before them."""
-    last = before[-1] if before else None
+def read_letters(letters: str, in_text: bool, spaced: bool, last: Token | None) -> list[Token]:
+    """Letters as a word, as a function or as variables, by the token before them."""
     is_glued = last is not None and not spaced and ends_a_value(last)
-    lower = letters.lower()
+    is_word = words.is_word(letters)
     if last and not spaced and is_glued_unit(letters, last):
-        yield Token("word", letters, False)
-    elif last and last.text == "/" and len(letters) > 1 and letters in words.UNITS:
-        yield Token("word", letters, spaced)  # 5 miles/hour
-    elif in_text and (len(letters) > 1 or is_unit_letter(letters, last)):
-        yield word(letters, spaced)
-    elif letters in FUNCTIONS:
-        yield function(letters, spaced)
-    elif not is_glued and lower in words.SEPARATORS:
-        yield Token("sign", lower, spaced)
-    elif not is_glued and can_precede_a_word(last) and words.is_word(letters):
-        if words.glued_functions(letters):
-            yield from variables(letters, spaced)
-        else:
-            yield word(letters, spaced)
-    else:
-        yield from variables(letters, spaced)
+        return [Token("word", letters)]
+    if last and last.text == "/" and len(letters) > 1 and letters in words.UNITS:
+        return [Token("word", letters, spaced)]  # 5 miles/hour
+    if in_text and (len(letters) > 1 or is_unit_letter(letters, last)):
+        return [word(letters, spaced)]
+    if letters in FUNCTIONS:
+        return [function(letters, spaced)]
+    if not is_glued and letters.lower() in words.SEPARATORS:
+        return [Token("sign", letters.lower(), spaced)]
+    if is_glued or not is_word or words.glued_functions(letters):
+        return variables(letters, spaced)
+    if last and last.text in ("+", "-", "*", "±"):
+        return [Token("code", letters, spaced)]  # 5 + apples
+    return [word(letters, spaced)] if can_precede_a_word(last) else variables(letters, spaced)
 
 
 def word(letters: str, spaced: bool) -> Token:
-    """A word, or what a word stands for: sin, and, minus, seven."""
+    """A word, or what a word stands for: sin, and, minus."""
     lower = letters.lower()
     if letters in FUNCTIONS:
         return function(letters, spaced)
@@ -244,25 +241,23 @@ def word(letters: str, spaced: bool) -> Token:
 
 
 def function(letters: str, spaced: bool) -> Token:
-    name = FUNCTIONS[letters]
+    name = FUNCTIONS.get(letters, "\\" + letters)
     return Token("sign" if name in "π∞" else "function", name, spaced)
 
 
-def variables(letters: str, spaced: bool) -> Iterator[Token]:
+def variables(letters: str, spaced: bool) -> list[Token]:
     """2cosx: its function and its variable; abc: three variables; sinab: not clear."""
     if words.GREEK_WORD.fullmatch(letters):
-        yield Token("letter", "\\" + letters, spaced)
-    elif words.glued_functions(letters):
-        for part in words.glued_functions(letters):
-            is_function = part in FUNCTIONS
-            yield function(part, spaced) if is_function else Token("letter", part, spaced)
-            spaced = False
-    elif words.FUNCTION_INSIDE.search(letters):
-        yield Token("code", letters, spaced)
-    else:
-        for letter in letters:
-            yield Token("letter", letter, spaced)
-            spaced = False
+        return [Token("letter", "\\" + letters, spaced)]
+    parts = words.glued_functions(letters)
+    if not parts and words.FUNCTION_INSIDE.search(letters):
+        return [Token("code", letters, spaced)]
+    found = []
+    for part in parts or letters:
+        is_function = len(part) > 1
+        found.append(function(part, spaced) if is_function else Token("letter", part, spaced))
+        spaced = False
+    return found
 
 
 def ends_a_value(token: Token) -> bool:
@@ -270,7 +265,7 @@ def ends_a_value(token: Token) -> bool:
 
 
 def can_precede_a_word(token: Token | None) -> bool:
-    """Not an operator or an opening brace: in \frac{abe}{2} the letters are variables."""
+    r"""Not an operator or an opening brace: in \frac{abe}{2} the letters are variables."""
     if token is None or token.kind != "sign":
         return True
     return token.text not in {*"+-*/^_{±∓", "\\frac", "\\sqrt"}

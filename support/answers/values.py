@@ -1,7 +1,4 @@
-r"""What an answer can be that is no number, and the arithmetic of matrices.
-
-Called by grammar.py, which builds these values, and by checker.py, which compares them.
-"""
+r"""What an answer can be that is no number, and the arithmetic of matrices."""
 
 from dataclasses import dataclass
 from typing import Any

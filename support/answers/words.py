@@ -2,7 +2,7 @@ r"""The words, signs and commands that an answer may hold, as data.
 
 What stands in none of these tables is not understood, and an answer that holds it is not read. A
 row is "meaning: its spellings"; a comment shows what the table is for. Called by tokens.py and
-grammar.py.
+quantities.py.
 """
 
 import re
@@ -61,7 +61,6 @@ SIGNS = table(r"""
     \frac: \dfrac \tfrac \cfrac
     \binom: \dbinom \tbinom
     \sqrt: √
-    \over:
 """)
 
 # What only typesets: x\,y, \left( x \right), \color{red}{5}; it is left out.
@@ -107,7 +106,6 @@ FUNCTIONS = table(r"""
     \cos: cos
     \tan: tan
     \cot: cot
-    \sec: \secant
     \csc: csc
     \sinh: sinh
     \cosh: cosh
@@ -125,6 +123,7 @@ FUNCTIONS = table(r"""
     π: pi
     ∞: infinity inf Infinity
 """)
+FUNCTIONS["\\sec"] = "\\sec"  # but "sec" is a second
 
 # Letters in which functions or constants are glued to variables: 2cosx, absinC, 3lnx, 2sinxcosy.
 FUNCTION_NAMES = re.compile(r"arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|sqrt|log|ln|pi|[A-Za-z]")
@@ -305,5 +304,5 @@ def is_word(letters: str) -> bool:
 
 
 def noun(word: str) -> str:
-    """A counted noun in the singular, so that "1 box" and "2 boxes" are of one kind."""
-    return word.lower().removesuffix("s").removesuffix("e")
+    """A stem of a counted noun, the same of box and boxes."""
+    return word.lower().rstrip("es")

@@ -1,0 +1,282 @@
+r"""The final answer that a text states: where it stands, and where it ends.
+
+A mark says where it stands: a box, "#### 42", "The answer is 42", a bold **42** (answer_at_mark).
+What follows the mark is cut at the reasons and remarks behind the answer (answer_in). Each pattern
+has an example of what it finds. The doubtful case is no answer: a number that nobody stated as the
+answer must not be paid.
+"""
+
+import re
+
+MAX_STATEMENT = 300  # characters behind a mark that are looked at
+
+# The end of a turn, "The answer is 4.<|im_end|>", or the beginning of the user's. At the start of a
+# text it ends nothing.
+END = re.compile(
+    r"(?<=\S)\s*(?:"
+    r"<\|(?:im_end|endoftext|eot_id|end_of_text|eom_id|end)\|>"
+    r"|</s>|<eos>|<end_of_turn>"
+    r"|<(?:\|im_start\||\|start_header_id\||start_of_turn)>user)"
+)
+
+# What a base model writes when it goes on: another problem, another speaker.
+RUN_ON = re.compile(r"\n\s*[#*]*(?:Question|Problem|Exercise|Human|User|Q)\b[ \d.]*[:\n]")
+
+# "```python ... ```": an answer in code is none.
+CODE = re.compile(r"```[a-zA-Z+#]+\n[^`]*(?:```|$)")
+
+# "\boxed{" or "\fbox{"; or "\boxed 42" without braces, where the group is 42.
+BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|([^\s{}$\\]+))")
+
+BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+
+# "\boxed{3} or $x = \boxed{5}$": what stands between boxes that are one answer.
+JOINT = re.compile(r"[\s$]*[,;]?[\s$]*(?:and|or)?[\s$]*(?:[a-zA-Z] ?=)?[\s$]*")
+
+# How an answer starts that is no word: "-5", "$3", "(B)", "\frac12", "x = 5".
+START = r"(?:[-+−]?[$€£(\[{\\.\d½√π∞]|[a-z] ?=)"
+VALUE = re.compile(START, re.IGNORECASE)
+
+# The marks of an answer in words. STATED finds them all; its group is the first character of what
+# follows, and is empty for "the wrong answer is 41", which states no answer.
+DENIED = (
+    r"(?:wrong|incorrect|each|(?:\bif|whether|n['’]t think|not think|not sure|suppose|assume"
+    r"|assuming|impossible|students say|to say)(?: that)? (?:the|our|my)|[a-z]['’]s) answer"
+)
+# "The answer is 36. No wait": what was stated is taken back.
+TAKEN_BACK = re.compile(
+    r"(?i)\b(?:that|this)(?:['’]s| is) (?:wrong|incorrect|not (?:right|correct))\b|\bno,? wait\b"
+)
+# "#### 42", as the solutions of GSM8K end, and "#### yes" on the last line; but not the headings
+# "#### 2. Add" and "#### 2 Add".
+HASHES = (
+    r"(?<!#)####(?!#)[ \t*_]*(?!\(?\d[\d.]*(?:[.):][ \t]+\w|[ \t]+(?-i:[A-Z][a-z])))"
+    rf"(?={START}|[a-z]+(?: [a-z]+)?[.!*_]*\Z)"
+)
+# "The answer is 42", "**Answer:** 42", "The answer to the question is 42".
+SAID = (
+    r"(?:(?<![a-z])ans(?:wers?)?|correct (?:option|choice))"
+    r"(?: to(?: [^\s.,:;]+){1,6}?| in(?: \w+){1,3}?|, \w+,)?[*_\s]{0,4}"
+    r"(?:\b(?:is|are|equals|(?:must|will|should) be)\b|:|(?<!ans)(?<!ans )=)"
+)
+# "**Final Answer**" or "### Answer", and 42 in a line below.
+HEADING = r"final answer[*_: ]*$|^[#*_ ]*answer[*_ ]*$"
+# "A: 42"; but not "A: 42" above "B: 43", which are options.
+LINE_A = r"^[*_ ]*(?-i:A:(?!.*(?:\n+[*_ ]{0,4}|\b)B[:.)]))"
+# "The answer is correct" speaks of an answer that was stated before, and a list has no single one.
+NO_ANSWER = (
+    r"(?:indeed )?(?:correct|reasonable|consistent|verified)\b"
+    r"|(?:(?<=\n)|(?<=\n\*\*))(?:[-–•]|1[.)])\**\s"
+)
+MARK = rf"(?:{HASHES}|{SAID}|{HEADING}|{LINE_A})[\s*_:}}]*"
+STATED = re.compile(rf"(?im){DENIED}|{MARK}(?=((?!{NO_ANSWER})[^\s*_:}}]))")
+
+# "In all **5 apples**"; but not "**Add:** 2 + 3" nor "**1.** Add", which are headings.
+BOLD = re.compile(
+    r"(?<!\w)\*\*(?!\(?[a-z\d]\))"
+    r"([-$\\(\d](?:[^*\n.:]|\.\d){0,200})"
+    r"(?:\.\*\*(?! *\w)|\*\*(?!\w))"
+)
+
+# "-1,250.75", "$3", "3/4", "25%", "10^6" and ".5".
+NUMBER = re.compile(r"([-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[/^]\d+)?%?|[-−]?\.\d+)")
+
+# What may stand before an answer: "clearly 42", "option C", "not 41 but 42".
+LEAD = re.compile(
+    r"(?i)(?:[\s*_:,>`\"“]"
+    r"|(?:clearly|obviously|definitely|certainly|simply|just|only|exactly|precisely|indeed|actually"
+    r"|therefore|thus|hence|then|now|of course|in fact|approximately|about|roughly"
+    r"|equal to|given by|as follows|the following|a total of|option|choice)\b"
+    r"|not\b[^.\n]{1,60}?\bbut(?: rather)?\b)*"
+)
+
+# An answer on one line, or on several between $$ and $$ or \[ and \]; but not a $$ that is not
+# closed, for then the text was cut off.
+LINE = re.compile(
+    r"(?m)(?:\$\$([^$]+)\$\$|\\[\[(]((?:(?!\\[\])])[\s\S])+)\\[\])])[.,]?[ \t]*$"
+    r"|((?!(?:\$\$|\\\[|\\\()[ \t]*$).+)"
+)
+
+# "42!" at the end of a sentence; but not "5! + 1", nor "$5!$", which are factorials.
+EXCLAMATION = re.compile(r"!+(?=[*_]*(?:\s*$|\s+[A-Z]))")
+
+# "\(42\)" and "**42**" are 42, and so is "$42$"; but in "$42" the sign is a currency.
+MARKUP = re.compile(r"(?<!\\)\\[()\[\]]|\*\*|(?<!\\)\$\$?((?:[^$\\]|\\.)+)\$\$?")
+
+# Where an answer ends and a remark begins.
+REMARK = re.compile(
+    r"(?<!\.)(?:"
+    r"(?<!\b(?:sq|cu|ft|Rs|\.m))\.(?=[\"”]?(?:\s|$))"  # "42. It fits"; but "12 sq. cm" goes on
+    r"|\.(?=\s+[A-Z]|$))"  # "12 sq. It fits"
+    r"|[,;]?\s\(?(?:because|since|as|so|which|where|i\.e)\b"  # "42 (as above)"
+    # "42, hence even", "42; the others are odd"
+    r"|(?:[,;]\s|\s\()(?:hence|thus|therefore|making|giving|meaning|rounded|right|from|by|using"
+    r"|the|that|this|it|we|I)\b"
+    r"|\s?[—–]\s?(?=[A-Za-z]{2})"  # "42 — an even number"
+)
+
+# Where an answer ends and a clause begins.
+CLAUSE = re.compile(
+    r",?\sand\s(?:that|this|it|we|I|he|she|they|so|not)\b"  # "3 and that is final"
+    r"|,?\sand\s[^,.]{0,30}?\s(?:is|was|would be)\s(?:too|not|wrong)\b"  # "5, and 6 is too large"
+    r"|(?:,|(?<=[\d)\]}%]))\s(?:but )?(?:not|rather than|instead of)\b"  # "42, not 41"
+    r"|\s(?:is|are)\s(?:the|our|my)\s(?:final |correct |right )?answer\b"  # "42 is the answer"
+)
+
+# "The area of the square is 49": the answer stands behind such a word.
+VERB = re.compile(r"\b(?:is|are|equals)\s")
+
+# "not 41", and "a number such that its square is 49", which describes an answer.
+NO_CLAIM = re.compile(r"\s*not\b|.*\b(?:such that|whose)\b")
+
+# "There are 3 cars. 2 more come" tells a solution, and "are 3 cars" is not its answer.
+STORY = re.compile(r"(?:\.\s|\n)[\s\S]*\d")
+
+# What may stand around an answer and means nothing.
+EDGES = ' *_#`"“”,;:\r\t\n\x00\u200b\ufeff'
+
+
+def extract_answer(text: str, strict: bool = True) -> str | None:
+    r"""The final answer that a text states, or None.
+
+    In this order: the last \boxed{} or \fbox{}; the last "#### 42", "The answer is 42",
+    "Answer: 42" or line "A: 42"; the last bold **42**. If the text has an <answer> tag, only its
+    content is searched. With strict=False a text without an answer has its last number, which
+    pays for coincidences.
+
+    >>> extract_answer(r"Hence 6 * 7 = 42, so \boxed{42}.")
+    '42'
+    >>> extract_answer("The answer is 42, because 6 * 7 = 42.")
+    '42'
+    >>> print(extract_answer("6 * 7 = 42"))
+    None
+    >>> extract_answer("6 * 7 = 42", strict=False)
+    '42'
+    """
+    text = CODE.sub("", visible(text))
+    answer = tagged_answer(text) if "<answer>" in text else marked_answer(text)
+    if not answer and not strict:
+        numbers = NUMBER.findall(text)
+        answer = numbers[-1] if numbers else ""
+    return answer or None
+
+
+def visible(text: str) -> str:
+    """What a reader is shown: the text behind the thinking, up to the end of the turn.
+
+    >>> visible("<think>2 or 4?</think> It is 4.<|im_end|> 5")
+    'It is 4.'
+    >>> visible("<think>2 or 4? I was cut")
+    ''
+    """
+    turn = END.split(text, maxsplit=1)[0]
+    shown = turn.rpartition("</think>")[2]
+    if "<think>" in shown:
+        return ""
+    return shown.strip()
+
+
+def tagged_answer(text: str) -> str:
+    """The answer in the last <answer> tag: by a mark in it, or else all of it, if it is short."""
+    rest = text.rpartition("<answer>")[2]
+    content, closed, _ = rest.partition("</answer>")
+    content = content.strip()
+    is_short = len(content) <= 200 and LINE.fullmatch(content)
+    answer = marked_answer(content)
+    if not answer and closed and is_short:
+        return answer_in(content)
+    return answer
+
+
+def marked_answer(text: str) -> str:
+    """The answer at the best mark of a text, or ""; a problem that follows it does not count."""
+    goes_on = RUN_ON.search(text)
+    if goes_on and goes_on.start():
+        answer = answer_at_mark(text[: goes_on.start()])
+        if answer:
+            return answer
+    return answer_at_mark(text)
+
+
+def answer_at_mark(text: str) -> str:
+    boxes = list(BOX.finditer(text))
+    if boxes:
+        return "" if TAKEN_BACK.search(text, boxes[-1].end()) else boxed_answer(text, boxes)
+    stated = [mark.end() for mark in STATED.finditer(text) if mark[1]]
+    if stated:
+        statement = text[stated[-1] :]
+        return "" if TAKEN_BACK.search(statement) else answer_in(statement[:MAX_STATEMENT])
+    bolds = list(BOLD.finditer(text))
+    # A number behind the last bold one shows that this was not the end: "**5** and 7 make 12".
+    if bolds and not NUMBER.search(text, bolds[-1].end()):
+        return answer_in(bolds[-1][1])
+    return ""
+
+
+def boxed_answer(text: str, boxes: list[re.Match[str]]) -> str:
+    r"""What stands in the last box that is filled, and in those that are joined to it.
+
+    A box that was never closed gives "", for then the text was cut off.
+
+    >>> text = r"$x = \boxed{3}$ or $x = -\boxed{5}$"
+    >>> boxed_answer(text, list(BOX.finditer(text)))
+    '3, -5'
+    """
+    found: list[str] = []
+    start = len(text)  # of the box behind
+    for box in reversed(boxes):
+        content, end = read_box(text, box)
+        if not end:
+            return ""
+        if found and not JOINT.fullmatch(text[end:start]):
+            break
+        start = box.start()
+        before = text[:start].rstrip(" $")
+        if before.endswith("-"):  # -\boxed{5}
+            content = "-" + content
+            start = len(before) - 1
+        elif text[:start][-1:].isdigit():  # 2\boxed{5}: a product of which we have a part
+            return ""
+        if content not in ("", "?"):
+            found.insert(0, content)
+    return ", ".join(found)
+
+
+def read_box(text: str, box: re.Match[str]) -> tuple[str, int]:
+    """What stands in a box, and where the box ends: 0 if it was never closed."""
+    if box[1]:  # \boxed 42, without braces
+        return box[1].rstrip(".,"), box.end()
+    depth = 1
+    for brace in BRACE.finditer(text, box.end()):
+        if brace[0] == "{":
+            depth += 1
+        elif brace[0] == "}":
+            depth -= 1
+        if depth == 0:
+            return text[box.end() : brace.start()].strip(), brace.end()
+    return "", 0
+
+
+def answer_in(statement: str) -> str:
+    """The answer in what follows a mark, without the words around it; "" if there is none.
+
+    >>> answer_in("clearly **42**, because 6 * 7 = 42. I hope so.")
+    '42'
+    >>> answer_in("not 41")
+    ''
+    """
+    line = LINE.match(LEAD.sub("", statement, count=1))
+    if not line:
+        return ""
+    content = line[1] or line[2] or line[3]
+    sentence = EXCLAMATION.split(content)[0]
+    plain = MARKUP.sub(r"\1", sentence)
+    claim = REMARK.split(plain)[0]
+    if "?" in claim or NO_CLAIM.match(claim):
+        return ""
+    verb = VERB.search(claim)
+    if not verb or VALUE.match(claim):
+        return CLAUSE.split(claim)[0].strip(EDGES)
+    if STORY.search(statement):
+        return ""
+    return answer_in(claim[verb.end() :])
