@@ -14,9 +14,8 @@ from support.answers import numbers
 from support.answers.numbers import Work
 from support.answers.quantities import alphabetical
 from support.answers.values import Node
-from support.answers.words import GREEK
+from support.answers.words import CHOICES, GREEK
 
-CHOICES = "ABCDEFGHIJ"  # of a multiple-choice question: C is c, but the variable R is not r
 WRAPPINGS = ("chain", "≈", "name", "unit")  # nodes that hold a value, from outside to inside
 Parts = tuple[Any, ...]  # of a Node
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import sympy
 
-from support.answers import numbers, values
+from support.answers import numbers, values, words
 from support.answers.groups import BAR, Cursor, Group, Part, count, cut, cut_list, nest, replaced
 from support.answers.quantities import (
     currency_in_front,
@@ -62,7 +62,7 @@ def read(text: str) -> Any:
 def single_choice(text: str) -> str:
     """The letter of "B)", or an empty string."""
     plain = text.strip(" $*")
-    is_choice = len(plain) == 2 and plain[0] in "ABCDEFGHIJ" and plain[1] in ").:"
+    is_choice = len(plain) == 2 and plain[0] in words.CHOICES and plain[1] in ").:"
     return plain[0] if is_choice else ""
 
 
@@ -102,13 +102,12 @@ def read_items(parts: list[Part]) -> list[Any]:
 
 def read_item(parts: list[Part]) -> list[Any]:
     """One value, or the two values of a plus-minus sign."""
-    if count(parts, "±∓") > 1:
+    signs = count(parts, "±")
+    if signs > 1:
         raise Unread("more than one plus-minus sign")
-    if not count(parts, "±∓"):
+    if not signs:
         return [read_statement(parts)]
-    upper = replaced(parts, {"±": "+", "∓": "-"})
-    lower = replaced(parts, {"±": "-", "∓": "+"})
-    return [read_statement(upper), read_statement(lower)]
+    return [read_statement(replaced(parts, "±", sign)) for sign in "+-"]
 
 
 EQUALS = Token("sign", "=")
@@ -462,7 +461,7 @@ def read_argument_of(name: str, cursor: Cursor) -> Any:
 def with_degrees(name: str, value: Any, cursor: Cursor) -> Any:
     if not cursor.next_is("°"):
         return value
-    if name not in TRIGONOMETRIC:
+    if name not in words.TRIGONOMETRIC:
         raise Unread("degrees in a function of no angle")
     cursor.take()
     return numbers.product([value, numbers.quotient(sympy.pi, sympy.Integer(180))])
@@ -552,7 +551,7 @@ def read_matrix(group: Group) -> Node:
     lines, _ = cut(list(group.parts), {"\n"})
     rows = []
     for line in filter(None, lines):
-        cells, _ = cut(line, {"&", "and"})
+        cells, _ = cut(line, "&")
         rows.append(tuple(read_expression(cell) for cell in cells))
     if not rows or len({len(row) for row in rows}) > 1:
         raise Unread("a matrix with rows of different lengths")
@@ -565,5 +564,4 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "\\binom": numbers.binomial,
 }
 ROUND_UP_OR_DOWN = {"\\lfloor": "\\floor", "\\lceil": "\\ceil", BAR: "\\abs"}
-TRIGONOMETRIC = ("\\sin", "\\cos", "\\tan", "\\cot", "\\sec", "\\csc")
 REALS = Node("()", (-sympy.oo, sympy.oo))

@@ -80,7 +80,7 @@ def opens_a_bar(token: Token, levels: list[tuple[Token | None, list[Part]]]) -> 
 
 
 def is_operator(part: Part) -> bool:
-    return part.kind == "sign" and part.text in {*"+-*/^±∓=<>≤≥", "\\frac"}
+    return part.kind == "sign" and part.text in {*"+-*/^±=<>≤≥", "\\frac"}
 
 
 # ---------------------------------------------------------------- cutting a level
@@ -151,7 +151,7 @@ class Cursor:
 
     def next_is(self, *signs: str) -> bool:
         part = self.peek()
-        return part.kind in ("sign", "function") and part.text in signs
+        return part.kind == "sign" and part.text in signs
 
     def starts_a_factor(self) -> bool:
         r"""Whether a product goes on without a sign: 2x, 2(3), 2\sqrt3; but not 1 2 or 1{0}."""
@@ -200,15 +200,15 @@ def count(parts: list[Part], signs: str) -> int:
     return found
 
 
-def replaced(parts: list[Part], signs: dict[str, str]) -> list[Part]:
-    """The parts with other signs, in brackets too, but not those of a set."""
+def replaced(parts: list[Part], old: str, new: str) -> list[Part]:
+    """The parts with another sign, in brackets too, but not in those of a set."""
     found: list[Part] = []
     for part in parts:
         if isinstance(part, Group) and part.opening != "\\{":
-            inner = tuple(replaced(list(part.parts), signs))
+            inner = tuple(replaced(list(part.parts), old, new))
             found.append(Group(part.opening, part.closing, inner, part.spaced))
-        elif part.kind == "sign" and part.text in signs:
-            found.append(Token("sign", signs[part.text], part.spaced))
+        elif part.text == old:
+            found.append(Token("sign", new, part.spaced))
         else:
             found.append(part)
     return found

@@ -138,29 +138,12 @@ def power(base: Any, exponent: Any) -> sympy.Expr:
         if base == 0 and exponent <= 0:
             raise Unread("0^0, or a division by zero")
         return rational(base**exponent)
-    root = exact_root(base, exponent.q)
-    if root is not None:
-        return power(root, sympy.Integer(exponent.p))
     return sympy.Pow(base, exponent, evaluate=False)
 
 
-def exact_root(base: sympy.Expr, degree: int) -> sympy.Expr | None:
-    r"""\sqrt{4/9} is 2/3, \sqrt[3]{-8} is -2; None, if the root is no fraction."""
-    sign = -1 if base < 0 else 1
-    if (sign < 0 and degree % 2 == 0) or degree > MAX_SIZE:
-        return None
-    top, top_is_exact = sympy.integer_nthroot(abs(base.p), degree)
-    bottom, bottom_is_exact = sympy.integer_nthroot(base.q, degree)
-    if top_is_exact and bottom_is_exact:
-        return sympy.Rational(sign * top, bottom)
-    return None
-
-
 def apply(name: str, argument: Any) -> sympy.Expr:
-    """A function of the table FUNCTIONS: exact for the floor and size of a fraction."""
+    """A function of the table FUNCTIONS."""
     expressions([argument])
-    if argument.is_Rational and name in EXACT:
-        return rational(EXACT[name](argument))
     return sympy.Function(name)(argument, evaluate=False)
 
 
@@ -193,12 +176,6 @@ def binomial(top: Any, bottom: Any) -> sympy.Expr:
         raise Unread("too large a binomial coefficient of letters")
     return sympy.Function("\\binom")(top, bottom, evaluate=False)
 
-
-EXACT: dict[str, Callable[[Any], Any]] = {
-    "\\floor": sympy.floor,
-    "\\ceil": sympy.ceiling,
-    "\\abs": abs,
-}
 
 # ---------------------------------------------------------------- the value to many digits
 

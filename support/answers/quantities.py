@@ -181,7 +181,7 @@ def is_text(parts: list[Part]) -> bool:
 def text_value(parts: list[Part]) -> Any:
     """An answer in words."""
     text = " ".join(part.word for part in parts)
-    if text in words.PHRASES:
+    if text in words.EMPTY_SETS:
         return values.EMPTY
     if text in words.NUMBER_WORDS:
         return sympy.Integer(words.NUMBER_WORDS[text])

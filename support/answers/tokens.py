@@ -198,8 +198,8 @@ def sign(piece: str, spaced: bool) -> Token:
     name = SIGNS.get(piece, piece)
     if name in GREEK or name in GREEK_LETTERS:
         return Token("letter", GREEK_LETTERS.get(name, name), spaced)
-    if name == "\\$" or (name in words.UNITS and name not in "%°"):
-        return Token("word", name.removeprefix("\\"), spaced)
+    if name in words.UNITS and name not in "%°":
+        return Token("word", name, spaced)
     is_function = name in FUNCTIONS.values() and name not in "π∞"
     return Token("function" if is_function else "sign", name, spaced)
 
@@ -268,7 +268,7 @@ def can_precede_a_word(token: Token | None) -> bool:
     r"""Not an operator or an opening brace: in \frac{abe}{2} the letters are variables."""
     if token is None or token.kind != "sign":
         return True
-    return token.text not in {*"+-*/^_{±∓", "\\frac", "\\sqrt"}
+    return token.text not in {*"+-*/^_{±", "\\frac", "\\sqrt"}
 
 
 def is_glued_unit(letters: str, last: Token) -> bool:

@@ -29,16 +29,13 @@ SIGNS = table(r"""
     *: \cdot \times \ast × · ⋅ ∙ ∗
     /: \div ÷ ⁄ ∕
     ^: ** ˆ
-    -: − – — ‐ ‑ ﹣
-    +: ＋
-    ±: \pm
-    ∓: \mp
-    =: ＝
+    -: − – — ‐
+    ±: \pm \mp ∓
     <: \lt
     >: \gt
     ≤: \le \leq \leqslant \leqq <= ⩽ ≦
     ≥: \ge \geq \geqslant \geqq >= ⩾ ≧
-    ≠: \ne \neq != \not=
+    ≠: \ne \neq !=
     ≈: \approx \thickapprox \simeq ≃
     ∈: \in
     ∪: \cup \bigcup
@@ -214,7 +211,7 @@ MAGNITUDES = {
 
 # Words that are signs: "negative 5", "3 times 4".
 SIGN_WORDS = {"negative": "-", "minus": "-", "plus": "+", "times": "*"}
-SEPARATORS = {"and": "and", "&": "and", "or": "or", ",": ","}
+SEPARATORS = {"and", "or"}
 
 # "seven"; larger number words are compared as text.
 NUMBER_WORDS = {
@@ -278,8 +275,10 @@ COUNTS_IN_REMARKS = {"left", "each", "per", "remaining", "apiece", "about", "app
 
 NO_NAME = NO_REMARK - set("in to and of at".split())  # "x is not = 5" gives no name
 
-# Answers in words that have a value.
-PHRASES = {"no solution": "∅", "no solutions": "∅", "empty set": "∅", "the empty set": "∅"}
+CHOICES = "ABCDEFGHIJ"  # of a multiple-choice question: C is c, but the variable R is not r
+
+# Answers in words that mean the empty set.
+EMPTY_SETS = ("no solution", "no solutions", "empty set", "the empty set")
 
 TWO_LETTER_WORDS = set("no is in of or to at by an am pm ft cm mm km kg ml lb oz mi yd hr".split())
 SMALL_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
