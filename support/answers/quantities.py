@@ -165,7 +165,7 @@ def without_remark(parts: list[Part]) -> list[Part]:
         return [*before, *inner]
     has_unit = any(part.word for part in before)
     if is_text(inner):
-        return before if has_unit else [*before, *inner]
+        return before if has_unit or len(inner) > 2 else [*before, *inner]
     if texts & set("+-*/^="):
         return parts
     has_words = any(part.word for part in inner)

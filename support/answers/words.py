@@ -236,7 +236,7 @@ TRAILING = [["in", "total"], ["in", "all"], ["total"], ["altogether"], ["each"],
 CHANGES_A_VALUE = set(
     """
     of over per to from by into out times plus minus divided multiplied squared cubed factorial
-    power root mod modulo base choose points not no and or if when where unless except else
+    power root mod modulo base choose not no and or if when where unless except else
     possibly maybe than more less fewer greater least most at above below under up down between
     within negative positive half halves third thirds quarter tens hundreds thousands dozens twice
     thrice double triple doubled tripled twenty thirty forty fifty sixty seventy eighty ninety
