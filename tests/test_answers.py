@@ -134,8 +134,9 @@ def bare(text: str) -> str:
 
 
 def content(text: str) -> list[str]:
-    """Letters and numbers, but a factor of 1, a term of 0 and a name: y = 1x + 0 and x."""
-    plain = re.sub(r"^[xy] ?=|\\text[a-z]?", "", UNIT.sub("", bare(text)))
+    """Letters and numbers, but a factor of 1, a term of 0 or 0x and a name: y = 1x + 0 and x."""
+    plain = re.sub(r"^1?[xy]\\? ?=|\\text", "", UNIT.sub("", bare(text)))
+    plain = re.sub(r"(?<![\d.])0[xyi]", "", plain)
     return sorted(
         set(re.findall(r"[a-zA-Z]+|\d+", re.sub(r"(\d)([a-z])", r"\1 \2", plain))) - {*"01"}
     )
@@ -149,6 +150,8 @@ OPERATORS = {
 
 def value_of(text: str) -> complex | None:
     """A second reading, by other means: LaTeX made a Python expression of numbers."""
+    if "\\text{(" in text:
+        return None
     text = bare(UNIT.sub("", text))
     text = re.sub(r"\\d?frac\{([^{}]*)\}\{([^{}]*)\}", r"((\1)/(\2))", text)
     text = re.sub(r"\\d?frac(\d)(\d)", r"(\1/\2)", text)

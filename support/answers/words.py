@@ -69,7 +69,10 @@ LAYOUT = set(
 )
 
 # \text{ cm} holds words; \mathrm{cm} too. Of \textcolor{red}{5} the first argument is left out.
-TEXT = r"\\(?:text(?!color)[a-z]*|[mh]box|math(?:rm|bf|it|sf|tt|normal)|operatorname\*?)"
+TEXT = (
+    r"\\(?:text(?:bf|it|rm|sf|tt|sc|up|md|normal)?|[mh]box|math(?:rm|bf|it|sf|tt|normal)"
+    r"|operatorname\*?)(?![A-Za-z])"
+)
 COLOR = r"\\(?:color|textcolor)\s*\{[^{}]*\}"
 
 # \angle ABC and \overline{AB} are names; they are no numbers.
