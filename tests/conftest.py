@@ -193,3 +193,20 @@ def run_cli(monkeypatch, capsys, main, *arguments: object) -> tuple[int, str, st
         code = stop.code if isinstance(stop.code, int) else 1
     captured = capsys.readouterr()
     return code, captured.out, captured.err
+
+
+# ---------------------------------------------------------------- broken files
+
+
+def mutated_bytes(data: bytes, rng: random.Random) -> bytes:
+    """One of: some bytes changed, some left out, some put in, the end cut off."""
+    place = rng.randrange(len(data) + 1)
+    few = rng.randint(1, 4)
+    rubbish = bytes(rng.choice(b'0123456789"{}[],:-.eE\\ nulF\x00\xff') for _ in range(few))
+    mutations = [
+        data[:place] + rubbish + data[place + few :],
+        data[:place] + data[place + few :],
+        data[:place] + rubbish + data[place:],
+        data[:place],
+    ]
+    return rng.choice(mutations)

@@ -1,9 +1,10 @@
 """Problems: what a name means, what is read from a file, what is refused and where."""
 
 import json
+import random
 
 import pytest
-from conftest import shared
+from conftest import mutated_bytes, shared
 
 import data
 from checker import is_equal
@@ -175,3 +176,20 @@ def test_the_questions_of_a_family_and_of_another_file_are_not_cut(tmp_path):
     name = write_lines(tmp_path / "a.jsonl", {"question": "b", "answer": 1})
     training, other = load_problem_sets(Settings(data=name, eval_data=held_out))
     assert training == [Problem("b", "1")] and other == [Problem("a", "1")]
+
+
+def test_a_mutated_problem_file_is_read_or_refused_by_its_line(tmp_path):
+    lines = b'{"question": "1+1?", "answer": "2"}\n{"problem": "2+2?", "answer": 4, "id": [1]}\n'
+    path = tmp_path / "problems.jsonl"
+    outcomes = set()
+    for seed in range(1000):
+        path.write_bytes(mutated_bytes(lines, random.Random(seed)))
+        try:
+            assert all(
+                problem.question and problem.answer for problem in load_problems(str(path), "train")
+            )
+            outcomes.add("read")
+        except InputError as error:
+            assert str(path) in str(error) and "\n" not in str(error)
+            outcomes.add("refused")
+    assert outcomes == {"read", "refused"}

@@ -6,7 +6,7 @@ import random
 import pytest
 import torch
 import transformers
-from conftest import small_model
+from conftest import mutated_bytes, small_model
 from safetensors.torch import load_file, save_file
 
 from model import Transformer
@@ -724,20 +724,6 @@ VALUES = [
     *[LINEAR, LLAMA3, YARN, "silu", "../a", "a.safetensors", "\ud800", "two\nlines"],
 ]
 FIELDS = [*PLAIN, "rope_parameters", "layer_types", "quantization_config", "auto_map", "new\nfield"]
-
-
-def mutated_bytes(data: bytes, rng: random.Random) -> bytes:
-    """One of: some bytes changed, some left out, some put in, the end cut off."""
-    place = rng.randrange(len(data) + 1)
-    few = rng.randint(1, 4)
-    rubbish = bytes(rng.choice(b'0123456789"{}[],:-.eE\\ nulF\x00\xff') for _ in range(few))
-    mutations = [
-        data[:place] + rubbish + data[place + few :],
-        data[:place] + data[place + few :],
-        data[:place] + rubbish + data[place:],
-        data[:place],
-    ]
-    return rng.choice(mutations)
 
 
 def mutated_object(value, rng: random.Random, fields: list[str]) -> dict:

@@ -1,12 +1,14 @@
 """What is read from a checkpoint's folder: its tokenizer, its prompts, and its config.json."""
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tokenizers
 import transformers
+from conftest import mutated_bytes
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
 
 from coldstart import as_trajectory
@@ -588,6 +590,45 @@ GEMMA = {  # as the first release of gemma-2b had it, but for the sizes
     "rope_theta": 10000.0,
     "vocab_size": 97,
 }
+
+# ---------------------------------------------------------------- mutated files
+
+TEMPLATE = """{% for message in messages %}<|im_start|>{{ message['role'] }}
+{{ message['content'] | trim }}<|end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+SETTINGS = {"eos_token": "<|end|>", "bos_token": None, "chat_template": TEMPLATE}
+MUTATED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+def check_mutations(tokenizer, folder, file, seeds) -> None:
+    """Each file that is read as it stands gives prompts and texts, or one line."""
+    tokenizer.save(folder)
+    write_json(folder / "tokenizer_config.json", **SETTINGS)
+    (folder / "chat_template.jinja").write_text(TEMPLATE)
+    whole = (folder / file).read_bytes()
+    outcomes = set()
+    for seed in seeds:
+        (folder / file).write_bytes(mutated_bytes(whole, random.Random(seed)))
+        try:
+            read = Tokenizer.from_pretrained(folder, 600)
+            assert read.decode(read.encode("8-2=6", read.question_prompt("8-2?"))) is not None
+            outcomes.add("read")
+        except InputError as error:
+            assert "\n" not in str(error)
+            outcomes.add("refused")
+    assert outcomes == {"read", "refused"}
+
+
+@pytest.mark.parametrize("file", MUTATED)
+def test_a_mutated_file_is_read_or_refused_in_one_line(tokenizer, tmp_path, file):
+    check_mutations(tokenizer, tmp_path, file, range(60))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", MUTATED)
+def test_many_mutated_files_are_read_or_refused_in_one_line(tokenizer, tmp_path, file):
+    check_mutations(tokenizer, tmp_path, file, range(1000, 1700))
 
 
 def read_gemma(folder, **changes) -> ModelConfig:
