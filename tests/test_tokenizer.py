@@ -173,7 +173,9 @@ def write_json(path: Path, **fields: Any) -> None:
 def prompt_of_transformers(folder: Path) -> list[int]:
     """The ids of QUESTION by transformers."""
     theirs = transformers.PreTrainedTokenizerFast.from_pretrained(folder)
-    return theirs.apply_chat_template(QUESTION, add_generation_prompt=True, return_dict=False)
+    return theirs.apply_chat_template(
+        QUESTION, add_generation_prompt=True, return_dict=False, enable_thinking=False
+    )
 
 
 def token_name(tokenizer: Tokenizer, token_id: int) -> str:
@@ -364,6 +366,64 @@ TEMPLATES = {
     "{% endfor %}{{ ns.n }}{{ bos_token }}{{ pad_token }}",
     "tools": "{% if tools is none and not documents %}{{ messages[-1]['content'] }}{% endif %}",
 }
+
+
+# What the templates of published checkpoints do, written from memory and shortened.
+PUBLISHED = {
+    "Qwen2.5": "{%- if messages[0]['role'] == 'system' %}{{ messages[0]['content'] }}{%- else %}"
+    "{{- '<|im_start|>system\\nYou are Qwen, created by Alibaba Cloud.<|im_end|>\\n' }}{%- endif %}"
+    "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' + message.content }}"
+    "{{- '<|im_end|>\\n' }}{%- endfor %}{%- if add_generation_prompt %}"
+    "{{- '<|im_start|>assistant\\n' }}{%- endif %}",
+    "Qwen3": "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\\n' }}"
+    "{%- set content = message.content.split('</think>')[-1].lstrip('\\n') %}"
+    "{{- content + '<|im_end|>' + '\\n' }}{%- endfor %}{%- if add_generation_prompt %}"
+    "{{- '<|im_start|>assistant\\n' }}{%- if enable_thinking is defined and enable_thinking is "
+    "false %}{{- '<think>\\n\\n</think>\\n\\n' }}{%- endif %}{%- endif %}",
+    "DeepSeek-R1-Distill": "{% set ns = namespace(is_first=false, system_prompt='') %}{{bos_token}}"
+    "{{ns.system_prompt}}{%- for message in messages %}{%- if message['role'] == 'user' %}"
+    "{{'<|User|>' + message['content']}}{%- else %}{{'<|Assistant|>' + message['content'] + "
+    "eos_token}}{%- endif %}{%- endfor %}{% if add_generation_prompt %}"
+    "{{'<|Assistant|><think>\\n'}}{% endif %}",
+    "Llama 3.2": "{{- bos_token }}{%- if not date_string is defined %}{%- if strftime_now is"
+    " defined %}{%- set date_string = strftime_now('%d %b %Y') %}{%- endif %}{%- endif %}"
+    "{{- 'Today Date: ' + date_string + '\\n\\n' }}{{- '<|eot_id|>' }}"
+    "{%- for message in messages %}{{- '<|im_start|>' + message['role'] }}"
+    "{{- '\\n\\n' + message['content'] | trim + '<|eot_id|>' }}"
+    "{%- endfor %}{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n\\n' }}{%- endif %}",
+    "TinyLlama": "{% for message in messages %}\n{% if message['role'] == 'user' %}\n"
+    "{{ '<|user|>\\n' + message['content'] + eos_token }}\n{% elif message['role'] =="
+    " 'assistant' %}\n{{ '<|assistant|>\\n'  + message['content'] + eos_token }}\n{% endif %}\n"
+    "{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n"
+    "{% endfor %}",
+    "SmolLM2": "{% for message in messages %}{% if loop.first and messages[0]['role'] !="
+    " 'system' %}{{ '<|im_start|>system\\nYou are a helpful AI assistant<|im_end|>\\n' }}"
+    "{% endif %}{{'<|im_start|>' + message['role'] + '\\n' + message['content']}}"
+    "{{'<|im_end|>' + '\\n'}}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
+    "deepseek-coder": "{{ bos_token }}{%- for message in messages %}{%- if message['role'] =="
+    " 'user' %}\n{{ '### Instruction:\\n' + message['content'] + '\\n' }}{%- else %}"
+    "{{ '### Response:\\n' + message['content'] + '\\n<|eot_id|>\\n' }}{%- endif %}{%- endfor %}"
+    "{% if add_generation_prompt %}{{ '### Response:' }}{% endif %}",
+    "Yi": "{% if not add_generation_prompt is defined %}{% set add_generation_prompt = false %}"
+    "{% endif %}{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + "
+    "message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}"
+    "{{ '<|im_start|>assistant\\n' }}{% endif %}",
+    "Falcon3": "{% for message in messages %}{% if message['role'] == 'user' %}"
+    "{{ '<|user|>\\n' + message['content'] + '\\n' }}{% elif message['role'] == 'assistant' %}"
+    "{% if not loop.last %}{{ '<|assistant|>\\n' + message['content'] + eos_token + '\\n' }}"
+    "{% else %}{{ '<|assistant|>\\n' + message['content'] + eos_token }}{% endif %}{% endif %}"
+    "{% if loop.last and add_generation_prompt %}{{ '<|assistant|>\\n' }}{% endif %}{% endfor %}",
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_prompts_of_published_templates_have_the_ids_of_transformers(tokenizer, tmp_path, name):
+    folder = chat_folder(
+        tokenizer, tmp_path, chat_template=PUBLISHED[name], bos_token="<|im_start|>"
+    )
+    ours = Tokenizer.from_pretrained(tmp_path, 600)
+    assert ours.prompt(QUESTION[0]["content"]) == prompt_of_transformers(folder)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
