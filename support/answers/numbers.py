@@ -82,37 +82,28 @@ def expressions(values: Sequence[Any]) -> None:
 
 
 def total(terms: list[Any]) -> sympy.Expr:
-    """The sum; its fractions are added exactly, the rest is left as it is."""
-    expressions(terms)
-    fraction = ZERO
-    others = []
-    for term in terms:
-        if term.is_Rational:
-            fraction = rational(fraction + term)
-        else:
-            others.append(term)
-    if not others:
-        return fraction
-    if fraction == 0 and len(others) == 1:
-        return others[0]
-    return sympy.Add(fraction, *others, evaluate=False)
+    return folded(terms, ZERO, sympy.Add)
 
 
 def product(factors: list[Any]) -> sympy.Expr:
-    """The product; its fractions are multiplied exactly, the rest is left as it is."""
-    expressions(factors)
-    fraction = ONE
+    return folded(factors, ONE, sympy.Mul)
+
+
+def folded(parts: list[Any], neutral: sympy.Expr, build: Any) -> sympy.Expr:
+    """A sum or a product: of its fractions the exact result, the rest is left as it is."""
+    expressions(parts)
+    fraction = neutral
     others = []
-    for factor in factors:
-        if factor.is_Rational:
-            fraction = rational(fraction * factor)
+    for part in parts:
+        if part.is_Rational:
+            fraction = rational(build(fraction, part))
         else:
-            others.append(factor)
+            others.append(part)
     if not others:
         return fraction
-    if fraction == 1 and len(others) == 1:
+    if fraction == neutral and len(others) == 1:
         return others[0]
-    return sympy.Mul(fraction, *others, evaluate=False)
+    return build(fraction, *others, evaluate=False)
 
 
 def negative(value: Any) -> Any:
