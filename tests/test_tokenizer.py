@@ -653,19 +653,19 @@ GEMMA = {  # as the first release of gemma-2b had it, but for the sizes
 
 # ---------------------------------------------------------------- mutated files
 
-TEMPLATE = """{% for message in messages %}<|im_start|>{{ message['role'] }}
+WHOLE_TEMPLATE = """{% for message in messages %}<|im_start|>{{ message['role'] }}
 {{ message['content'] | trim }}<|end|>
 {% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
 {% endif %}"""
-SETTINGS = {"eos_token": "<|end|>", "bos_token": None, "chat_template": TEMPLATE}
+WHOLE_SETTINGS = {"eos_token": "<|end|>", "bos_token": None, "chat_template": WHOLE_TEMPLATE}
 MUTATED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 def check_mutations(tokenizer, folder, file, seeds) -> None:
     """Each file that is read as it stands gives prompts and texts, or one line."""
     tokenizer.save(folder)
-    write_json(folder / "tokenizer_config.json", **SETTINGS)
-    (folder / "chat_template.jinja").write_text(TEMPLATE)
+    write_json(folder / "tokenizer_config.json", **WHOLE_SETTINGS)
+    (folder / "chat_template.jinja").write_text(WHOLE_TEMPLATE)
     whole = (folder / file).read_bytes()
     outcomes = set()
     for seed in seeds:
