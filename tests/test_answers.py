@@ -249,6 +249,7 @@ def hostile(draw: random.Random) -> str:
     return text
 
 
+@pytest.mark.slow
 def test_no_hostile_answer_makes_more_work_than_the_bound(monkeypatch):
     """5,000 answers: each comparison ends, and what it counted is at most a little above MAX_WORK.
 

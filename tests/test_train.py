@@ -558,6 +558,7 @@ PLACES = {  # where a cold start is killed: in a function, and in which of its c
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("kind", ["builtin", "own"])
 def test_a_cold_start_that_is_killed_goes_on_bit_for_bit(
@@ -732,6 +733,7 @@ def test_the_best_policy_that_was_measured_is_saved_and_stays(
     assert names == {"step-0", "step-1", "step-4", "step-5"}
 
 
+@pytest.mark.slow
 def test_the_builtin_cold_start_learns_from_nothing(tmp_path, monkeypatch, capsys):
     arguments = "--stage coldstart --coldstart-updates 40 --coldstart-batch 4 --eval-problems 4"
     code, out, _ = run_cli(monkeypatch, capsys, train.main, "--out", tmp_path, *arguments.split())
