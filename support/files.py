@@ -14,6 +14,11 @@ class InputError(ValueError):
     """Something the user gave is wrong. The message is one line: what, where, expected, found."""
 
 
+def one_line(error: BaseException) -> str:
+    """What an error of another library says, without its line breaks."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def note(text: str) -> None:
     """One line on stderr about input that is taken, but perhaps not as its writer meant it."""
     print(f"note: {text}", file=sys.stderr)

@@ -14,7 +14,7 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
-from support.files import InputError, note, read_json, write_text
+from support.files import InputError, note, one_line, read_json, write_text
 
 # model_type -> the class that a config.json names for it
 ARCHITECTURES = {
@@ -340,7 +340,7 @@ def resolve_folder(name: str | os.PathLike[str]) -> Path:
     try:
         downloaded = snapshot_download(text, allow_patterns=DOWNLOADED, ignore_patterns=["*/*"])
     except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         message = f"{name}: no such folder, and the hub did not give it ({reason})"
         raise InputError(message) from None
     return Path(downloaded)

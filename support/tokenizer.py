@@ -21,7 +21,7 @@ import jinja2.sandbox
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from support.files import InputError, read_json, write_text
+from support.files import InputError, one_line, read_json, write_text
 from support.hub import resolve_folder
 
 # What a checkpoint with a chat template is asked, and what any request looks like to one without.
@@ -443,11 +443,6 @@ def read_text(path: Path) -> str:
 
 
 # ---------------------------------------------------------------- chat templates
-
-
-def one_line(error: BaseException) -> str:
-    """What an error of another library says, without its line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 class GenerationBlock(jinja2.ext.Extension):

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from support.files import InputError, note, read_json
+from support.files import InputError, note, one_line, read_json
 
 SINGLE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -40,8 +40,7 @@ def read_tensor_file(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not readable as safetensors ({reason})") from None
+        raise InputError(f"{path}: not readable as safetensors ({one_line(error)})") from None
 
 
 def as_weights(stored: Tensor, name: str) -> Tensor:
