@@ -42,6 +42,9 @@ from support.answers.values import EMPTY, Node
 RECURSIVE = ("^", "\\frac", "\\binom")
 MAX_RECURSION = 60  # of these and of functions, for \sin\sin\sin x is read by calls within calls
 
+EQUALS = Token("sign", "=")
+IS = ("is", "are", "equals")  # "the vertex is (1, 2)"
+
 # ---------------------------------------------------------------- the answer
 
 
@@ -109,9 +112,6 @@ def read_item(parts: list[Part]) -> list[Any]:
         return [read_statement(parts)]
     return [read_statement(replaced(parts, "±", sign)) for sign in "+-"]
 
-
-EQUALS = Token("sign", "=")
-IS = ("is", "are", "equals")  # "the vertex is (1, 2)"
 
 # ---------------------------------------------------------------- equations and inequalities
 

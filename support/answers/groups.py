@@ -32,7 +32,6 @@ class Group:
     parts: tuple["Part", ...]
     spaced: bool = False
     kind: str = "group"
-
     word: str = ""  # as of a Token: it is none
 
     @property
@@ -120,6 +119,31 @@ def cut_list(parts: list[Part]) -> tuple[list[list[Part]], set[str]]:
     return items, set(signs)
 
 
+def count(parts: list[Part], signs: str) -> int:
+    """How often one of the signs stands in the parts, in brackets too, but not those of a set."""
+    found = 0
+    for part in parts:
+        if not isinstance(part, Group):
+            found += part.text in signs
+        elif part.opening != "\\{":
+            found += count(list(part.parts), signs)
+    return found
+
+
+def replaced(parts: list[Part], old: str, new: str) -> list[Part]:
+    """The parts with another sign, in brackets too, but not in those of a set."""
+    found: list[Part] = []
+    for part in parts:
+        if isinstance(part, Group) and part.opening != "\\{":
+            inner = tuple(replaced(list(part.parts), old, new))
+            found.append(Group(part.opening, part.closing, inner, part.spaced))
+        elif part.text == old:
+            found.append(Token("sign", new, part.spaced))
+        else:
+            found.append(part)
+    return found
+
+
 # ---------------------------------------------------------------- a place in a level
 
 
@@ -187,28 +211,3 @@ def is_plain_number(part: Part) -> bool:
     if isinstance(part, Group):
         return len(part.parts) == 1 and is_plain_number(part.parts[0])
     return part.kind == "number" and part.text.isdigit()
-
-
-def count(parts: list[Part], signs: str) -> int:
-    """How often one of the signs stands in the parts, in brackets too, but not those of a set."""
-    found = 0
-    for part in parts:
-        if not isinstance(part, Group):
-            found += part.text in signs
-        elif part.opening != "\\{":
-            found += count(list(part.parts), signs)
-    return found
-
-
-def replaced(parts: list[Part], old: str, new: str) -> list[Part]:
-    """The parts with another sign, in brackets too, but not in those of a set."""
-    found: list[Part] = []
-    for part in parts:
-        if isinstance(part, Group) and part.opening != "\\{":
-            inner = tuple(replaced(list(part.parts), old, new))
-            found.append(Group(part.opening, part.closing, inner, part.spaced))
-        elif part.text == old:
-            found.append(Token("sign", new, part.spaced))
-        else:
-            found.append(part)
-    return found

@@ -157,7 +157,7 @@ def scan(text: str) -> Iterator[tuple[str, str]]:
 
 
 def add_tokens(tokens: list[Token], text: str, in_text: bool) -> None:
-    """Add the tokens of a part of an answer to those in front of it; in_text: it is in \text{}."""
+    r"""Add the tokens of a part of an answer to those in front of it; in_text: it is in \text{}."""
     spaced = in_text
     for kind, piece in scan(text):
         if piece in LAYOUT or kind == "nothing":
@@ -275,7 +275,7 @@ def is_glued_unit(letters: str, last: Token) -> bool:
     """5cm and 12th; but 2mg, 5in and 2st are products."""
     if last.kind not in ("number", "repeat"):
         return False
-    if letters in ("st", "nd", "rd", "th"):
+    if letters in words.ORDINALS:
         return letters == ordinal(last.text)
     return letters in words.GLUED_UNITS
 
@@ -294,5 +294,4 @@ def is_unit_letter(letter: str, last: Token | None) -> bool:
 
 def spelling(text: str) -> tuple[str, ...]:
     """What answers are compared by that cannot be read: their tokens, words in lower case."""
-    tokens = tokenize(text)
-    return tuple(token.text.lower() if token.kind == "word" else token.text for token in tokens)
+    return tuple(token.word or token.text for token in tokenize(text))
