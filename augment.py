@@ -12,13 +12,22 @@ the stop id, and becomes an answer to the *bare* question. The checker grades it
 analysis says.
 
 Departures from the paper, and what it leaves open:
-- **Who finds the error.** With --synthesis instruct the policy does, as in the paper. With
-  --synthesis brief, the tiny model's default, *the program* finds the first line in which y-
-  differs from y+ and hands it to the policy, marked in the prompt: a model of 0.8 million weights
-  does not learn in minutes to compare two answers (it found that line in 46% of the cases). The
-  policy still writes every word of y_ref.
-- **Word for word** is asked for and measured (prefix_share, and verbatim_share in coldstart.py),
-  never enforced: what the policy changes in the prefix is trained on as it stands.
+- **Who finds the error, and who copies the prefix** (--synthesis). In all three the policy writes
+  every word of the diagnosis and of the correction.
+  - instruct: the policy does both, as in the paper. A checkpoint of 0.5B weights cannot, before it
+    has learned it in the cold start: none of its replies kept a word of y-.
+  - assisted, for such a checkpoint (the preset gsm8k): the policy's own log-probs say where y- goes
+    wrong (keep_to_first_errors), and *the program* puts y- up to there, and "Wait,", at the
+    beginning of its reply. The policy goes on from there; the prefix is verbatim by construction.
+  - brief, the tiny model's default: *the program* finds the first line in which y- differs from y+
+    and marks it in the prompt. A model of 0.8 million weights does not learn in minutes to compare
+    two answers (it found that line in 46% of the cases).
+- **Word for word** is asked for and measured (prefix_share, and verbatim_share in coldstart.py).
+  But for "assisted" it is not enforced: what the policy changes in the prefix is trained on as it
+  stands.
+- **Answers that were cut off** are not rewritten [inferred]: the first error of one may lie ahead.
+- **The temperature of replies** can be another than that of answers (--reply-temperature)
+  [inferred]: where y_ref is trained on, its log-probs are computed anew.
 - The wording of the prompts [inferred, the paper's are not public].
 - A reply that is only a copy of y+ is refused [inferred]: it holds neither a mistake nor a
   diagnosis.
@@ -26,14 +35,17 @@ Departures from the paper, and what it leaves open:
 
 import random
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from checker import Grade, grade, visible
-from rollout import Group, Policy, Rollout, sample_from
+from rollout import Group, Policy, Rollout, Trajectory, sample_from
+from support.logprobs import score
 from support.reflection import is_reflective
 from support.settings import Settings
+from support.steps import split_steps
 from support.tokenizer import Tokenizer
 from support.worked_lines import first_difference
 from tasks import Problem
@@ -67,6 +79,15 @@ Reply with exactly:
 <reconstruction>
 ...
 </reconstruction>""",
+    # the same, where the program begins the reply with the policy's own wrong answer and "Wait,"
+    "assisted": """{question}
+
+Reason step by step, and put your final answer within \\boxed{{}}.
+
+A right answer, for your eyes only:
+{sibling}
+
+Answer the problem in your own words. {how}""",
     # for the tiny model, which knows the task from its cold start: marked_difference
     # (every marked line brings its own line break)
     "brief": "{question}{wrong}{sibling}\n{how}",
@@ -77,10 +98,18 @@ end."""
 HOW = {  # --reconstruction prefix keeps the wrong prefix; full is the paper's ablation without it
     ("instruct", "prefix"): KEEP_PREFIX,
     ("instruct", "full"): "solve the problem anew, correctly, and avoid that error.",
+    ("assisted", "prefix"): """Where you have made a mistake, write "Wait," and say in one \
+sentence what is wrong with that step; then correct it and go on to the end.""",
     ("brief", "prefix"): "Reflect:",
     ("brief", "full"): "Rewrite:",
 }
-
+TURN = "\n\nWait,"  # --synthesis assisted: with it the program hands over to the policy
+DOUBT = 1.0  # nats: a number that y+ makes less likely by more is doubted
+# What a reply says that speaks of its request, and not of the problem.
+OF_THE_REQUEST = re.compile(
+    r"for your eyes|in your own words|(?:wrong|right) answer above|reference (?:answer|solution)",
+    re.IGNORECASE,
+)
 
 NOT_GRADED = Grade(right=False, reward=0.0)
 
@@ -93,9 +122,11 @@ class Construction:
     problem: Problem
     wrong: str  # y-
     sibling: str  # y+
+    kept: str = ""  # --synthesis assisted: y- up to and including its first error
     reply: str = ""
     reply_tokens: int = 0  # generated, whether of use or not
-    parsed: bool = False  # each tag once and in order, with a text inside and no other tag
+    # each tag once and in order, with a text inside and no other tag; "assisted" needs no tags
+    parsed: bool = False
     refused: str = ""  # why there is no trajectory; "" where there is one
     analysis: str = ""
     y_ref: str = ""
@@ -127,12 +158,30 @@ def select_candidates(groups: list[Group], settings: Settings, seed: int) -> lis
     for number, group in enumerate(groups):
         if not is_eligible(group, settings):
             continue
-        wrong_answers = answers_of(group, right=False)
+        wrong_answers = answers_to_rewrite(group, settings)
         for wrong in rng.sample(wrong_answers, min(settings.m_max, len(wrong_answers))):
             sibling = teacher_answer(group, rng)
             if sibling is not None:
                 pairs.append(Construction(number, group.problem, wrong, sibling))
     return pairs
+
+
+def answers_to_rewrite(group: Group, settings: Settings) -> list[str]:
+    """The wrong answers that ended by themselves, or with --rewrite-truncated all wrong ones."""
+    if settings.rewrite_truncated:
+        return answers_of(group, right=False)
+    return answers_of(only_ended(group), right=False)
+
+
+def only_ended(group: Group) -> Group:
+    """The group without the answers that were cut off: the first error of those may lie ahead."""
+    ended = [i for i, rollout in enumerate(group.rollouts) if rollout.finish == "stop"]
+    return Group(
+        group.problem,
+        [group.rollouts[i] for i in ended],
+        [group.texts[i] for i in ended],
+        [group.grades[i] for i in ended],
+    )
 
 
 def answers_of(group: Group, right: bool) -> list[str]:
@@ -153,7 +202,7 @@ def synthesis_prompt(
 ) -> str:
     """The request for a question x, a wrong answer y- and a right one y+.
 
-    style: "brief" or "instruct" (--synthesis); reconstruction: "prefix" or "full"
+    style: "brief", "assisted" or "instruct" (--synthesis); reconstruction: "prefix" or "full"
     (--reconstruction).
     """
     if style == "brief":
@@ -194,6 +243,83 @@ def labelled(name: str, lines: list[str]) -> str:
     return "".join(f"\n{name}:{line}" for line in lines)
 
 
+# ---------------------------------------------------------------- step 3: --synthesis assisted
+
+
+def keep_to_first_errors(policy: Policy, pairs: list[Construction], settings: Settings) -> None:
+    """Fill in `kept` of each pair: y- up to and including its first error, as the policy sees it.
+
+    The policy reads y- twice: behind the bare question, and behind the request that shows y+. The
+    first error is the first step with a number that y+ makes less likely by more than DOUBT.
+    Where two answers only differ in their words, no number does. A y- that has no room behind the
+    request keeps nothing.
+    """
+    context = policy.model.config.max_position_embeddings
+    readable = []
+    steps_of_pair = []
+    alone = []
+    informed = []
+    for pair in pairs:
+        prompt = policy.tokenizer.question_prompt(pair.problem.question)
+        request = policy.tokenizer.prompt(request_of(pair, settings))
+        steps = tokens_of_steps(pair.wrong, prompt, policy.tokenizer)
+        token_ids = [token for step in steps for token in step]
+        if len(request) + len(token_ids) <= context:
+            readable.append(pair)
+            steps_of_pair.append(steps)
+            alone.append(Trajectory(prompt, token_ids))
+            informed.append(Trajectory(request, token_ids))
+
+    arguments = settings.temperature, settings.micro_tokens
+    alone_logp = score(policy.model, alone, *arguments)
+    informed_logp = score(policy.model, informed, *arguments)
+    for number, pair in enumerate(readable):
+        drops = [a - b for a, b in zip(alone_logp[number], informed_logp[number], strict=True)]
+        doubts = doubts_of(steps_of_pair[number], drops, policy.tokenizer)
+        last = first_doubted(doubts)
+        pair.kept = "".join(split_steps(pair.wrong.strip())[: last + 1]).rstrip()
+
+
+def tokens_of_steps(wrong: str, prompt: list[int], tokenizer: Tokenizer) -> list[list[int]]:
+    """The token ids of each step of y- behind its prompt."""
+    behind = list(prompt)
+    steps = []
+    for step in split_steps(wrong.strip()):
+        token_ids = tokenizer.encode(step, behind)
+        steps.append(token_ids)
+        behind += token_ids
+    return steps
+
+
+def doubts_of(steps: list[list[int]], drops: list[float], tokenizer: Tokenizer) -> list[float]:
+    """For each step, by how many nats y+ makes one of its numbers less likely, at most.
+
+    drops: log-prob without y+ minus log-prob with it, for each token of the steps
+    """
+    doubts = []
+    position = 0
+    for step in steps:
+        doubt = 0.0
+        for token in step:
+            if any(character.isdigit() for character in tokenizer.decode([token])):
+                doubt = max(doubt, drops[position])
+            position += 1
+        doubts.append(doubt)
+    return doubts
+
+
+def first_doubted(doubts: list[float]) -> int:
+    """The first step that is doubted by more than DOUBT, else the one that is doubted most.
+
+    >>> first_doubted([0.1, 2.5, 4.0]), first_doubted([0.1, 0.6, 0.2])
+    (1, 1)
+    """
+    for step, doubt in enumerate(doubts):
+        if doubt > DOUBT:
+            return step
+    return doubts.index(max(doubts))
+
+
 # ---------------------------------------------------------------- step 3: what becomes of a reply
 
 
@@ -213,22 +339,49 @@ def construct(
         empty reconstruction
         leaked tag                 a tag in another spelling inside the reconstruction
         copy of the right answer   the reconstruction is y+ (fine with --reconstruction full)
+        speaks of its request      "a right answer, for your eyes only", ...
+        repeats itself             --synthesis assisted: a line stands there three times
         too long                   more than max_new_tokens with its stop id, as no answer may be
 
     A changed prefix or a missing diagnosis is no such reason.
     """
-    tokenizer = policy.tokenizer
-    context = policy.model.config.max_position_embeddings
-    prompts = [tokenizer.prompt(request_of(pair, settings)) for pair in pairs]
-    fits = [len(prompt) + SHORTEST_REPLY < context for prompt in prompts]
-    asked = [prompt for prompt, fit in zip(prompts, fits, strict=True) if fit]
-    replies = iter(sample_from(policy, asked, 1, settings.max_reply_tokens, settings, seed))
-    for pair, fit in zip(pairs, fits, strict=True):
-        if fit:
-            read_reply(pair, next(replies)[0], tokenizer, settings)
+    if settings.synthesis == "assisted":
+        keep_to_first_errors(policy, pairs, settings)
+    asked = []
+    prompts = []
+    for pair in pairs:
+        prompt = prompt_of(pair, policy.tokenizer, settings)
+        if has_room(pair, prompt, policy, settings):
+            asked.append(pair)
+            prompts.append(prompt)
         else:
             pair.refused = "no room for a reply"
+    replies = sample_from(
+        policy,
+        prompts,
+        1,
+        max_new_tokens=settings.max_reply_tokens,
+        temperature=settings.reply_temperature,
+        seed=seed,
+        max_rows=settings.max_rows,
+    )
+    for pair, (reply,) in zip(asked, replies, strict=True):
+        read_reply(pair, reply, policy.tokenizer, settings)
     return pairs
+
+
+def prompt_of(pair: Construction, tokenizer: Tokenizer, settings: Settings) -> list[int]:
+    """The request, and with --synthesis assisted the beginning of the reply."""
+    request = tokenizer.prompt(request_of(pair, settings))
+    if settings.synthesis != "assisted":
+        return request
+    return request + tokenizer.encode(pair.kept + TURN, behind=request)
+
+
+def has_room(pair: Construction, prompt: list[int], policy: Policy, settings: Settings) -> bool:
+    """Whether a reply can stand behind the prompt; "assisted" must have found what to keep too."""
+    fits = len(prompt) + SHORTEST_REPLY < policy.model.config.max_position_embeddings
+    return fits and (settings.synthesis != "assisted" or pair.kept != "")
 
 
 def read_reply(
@@ -237,8 +390,9 @@ def read_reply(
     """Refuse the reply with a reason, or make its reconstruction a trajectory."""
     made.reply = tokenizer.decode(reply.token_ids)
     made.reply_tokens = len(reply.token_ids)
-    parsed = parse_reply(made.reply)
-    made.parsed = not parsed.refused
+    is_assisted = settings.synthesis == "assisted"
+    parsed = continued(made.kept, made.reply) if is_assisted else parse_reply(made.reply)
+    made.parsed = is_assisted or not parsed.refused
     made.analysis = parsed.analysis
     made.y_ref = parsed.reconstruction
     prompt = tokenizer.question_prompt(made.problem.question)  # y_ref is trained on behind it
@@ -259,6 +413,8 @@ def refusal(
         return parse_error
     if settings.reconstruction == "prefix" and made.y_ref == made.sibling.strip():
         return "copy of the right answer"
+    if OF_THE_REQUEST.search(made.reply):
+        return "speaks of its request"
     if tokens + 1 > settings.max_new_tokens:
         return "too long"
     return ""
@@ -298,6 +454,25 @@ def parse_reply(reply: str) -> ParsedReply:
     return ParsedReply(analysis, reconstruction, "")
 
 
+def continued(kept: str, reply: str) -> ParsedReply:
+    """--synthesis assisted: y_ref is what was kept and what the policy wrote behind TURN.
+
+    The analysis, which the paper's format wants, is the diagnosis itself.
+
+    >>> continued("2+2=5", " 2+2 is not 5.\\n2+2=4").reconstruction
+    '2+2=5\\n\\nWait, 2+2 is not 5.\\n2+2=4'
+    """
+    written = reply.rstrip()
+    diagnosis = written.strip().split("\n")[0]
+    lines = Counter(line.strip() for line in written.split("\n") if line.strip())
+    refused = ""
+    if not diagnosis:
+        refused = "empty reconstruction"
+    elif max(lines.values()) >= 3:
+        refused = "repeats itself"
+    return ParsedReply(diagnosis, kept + TURN + written, refused)
+
+
 def format_reply(analysis: str, reconstruction: str) -> str:
     """A reply as it should look; the cold start teaches it."""
     return f"<analysis>{analysis}</analysis>\n<reconstruction>{reconstruction}</reconstruction>"
@@ -318,13 +493,15 @@ def measure(made: Construction, prompt: list[int], tokenizer: Tokenizer) -> None
     wrong = tokenizer.encode(made.wrong.strip(), behind=prompt)
     sibling = tokenizer.encode(made.sibling.strip(), behind=prompt)
     made.prefix_tokens = common_prefix(y_ref, wrong)
+    while next_is_shared(y_ref, made.prefix_tokens, made.wrong.strip(), tokenizer):
+        made.prefix_tokens += 1
     made.prefix_share = made.prefix_tokens / len(y_ref)
     made.left_at = made.prefix_tokens / max(len(wrong), 1)
 
     rest = y_ref[made.prefix_tokens :]
     prefix = tokenizer.decode(y_ref[: made.prefix_tokens])
     text = tokenizer.decode(y_ref)[len(prefix) :]
-    leading = len(text) - len(text.lstrip())  # white space: a line break that the prefix lacks
+    leading = len(text) - len(text.lstrip())  # white space: line breaks that the prefix lacks
     line = text[:leading] + text[leading:].split("\n")[0]
     correction = text[len(line) :]
     made.parts = [prefix.strip(), line.strip(), correction.strip()]
@@ -333,6 +510,16 @@ def measure(made: Construction, prompt: list[int], tokenizer: Tokenizer) -> None
         made.diagnosis_tokens = len(tokenizer.encode(line, behind=kept))
     copied = common_prefix(rest[::-1], sibling[::-1])  # from their ends
     made.copied_share = copied / max(len(rest), 1)
+
+
+def next_is_shared(y_ref: list[int], shared: int, wrong: str, tokenizer: Tokenizer) -> bool:
+    """Whether the text of the next token stands in y- too, though y- is cut otherwise there.
+
+    A token can be a full stop with the line breaks behind it, of which y- may have fewer.
+    """
+    before = tokenizer.decode(y_ref[:shared]).rstrip()
+    with_next = tokenizer.decode(y_ref[: shared + 1]).rstrip()
+    return len(with_next) > len(before) and wrong.startswith(with_next)
 
 
 def common_prefix(a: Sequence[Any], b: Sequence[Any]) -> int:

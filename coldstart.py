@@ -4,7 +4,7 @@ Without it the policy neither reflects nor answers a synthesis prompt, and TAPO 
 with. It is supervised learning on examples of five skills (SKILLS). Where they come from:
 
 - on problems from a file, from the policy's own verified answers and constructions, as in the paper
-  (own_examples);
+  (own_examples), in one round or more (--coldstart-rounds);
 - on built-in problems, which a model of random weights is to learn, from a program: it writes
   mistakes, and for each the correction that a perfect solver would write. In the second half the
   mistakes are the policy's own (builtin_examples).
@@ -12,15 +12,22 @@ with. It is supervised learning on examples of five skills (SKILLS). Where they 
 Departures from the paper:
 - On built-in problems a program writes the examples, as said above. Until the policy makes mistakes
   of its own, y+ is the gold solution there; in RL it never is.
-- There the mistake of a reflective example is given and not learned [inferred]: trained on it, the
-  tiny policy errs on purpose. On problems from a file the mistake is trained on too, as in RL.
+- The mistake of a reflective example is given and not learned [inferred]: trained on it, the tiny
+  policy errs on purpose. In RL it is trained on.
+- With --synthesis assisted a program helped to construct (augment.py), so that a checkpoint which
+  cannot do it alone has something to learn from. Each such construction becomes an example of the
+  paper's unassisted format too: request with both answers -> analysis and reconstruction.
+- Only constructions whose diagnosis names a number of the step before it are learned from
+  [inferred].
 
 construction_report says how well the policy constructs when RL begins.
 """
 
+import math
 import random
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
@@ -35,6 +42,8 @@ from augment import (
     common_prefix,
     format_reply,
     is_eligible,
+    only_ended,
+    prompt_of,
     request_of,
     select_and_construct,
     synthesis_prompt,
@@ -42,20 +51,33 @@ from augment import (
 from model import Transformer
 from rollout import Group, Policy, Trajectory, answer_problems
 from support.baselines import hinted_question
-from support.cli import progress_bar
-from support.files import InputError
+from support.cli import print_above_bar, progress_bar
+from support.files import InputError, note
 from support.hub import ModelConfig
 from support.logprobs import supervised_gradients
-from support.metrics import construction_metrics, fidelity, rollout_metrics
+from support.metrics import (
+    construction_counts,
+    construction_metrics,
+    fidelity,
+    format_counts,
+    is_micro_reflective,
+    rollout_metrics,
+)
 from support.optim import clipped_update, coldstart_optimizers
 from support.runs import Interrupts, RunFolder, number_of
 from support.settings import TINY, Settings, seed_of
+from support.steps import numbers_in, split_steps
 from support.tokenizer import PLAIN, Tokenizer
 from support.worked_lines import correct, is_sound
 from tasks import Problem, Task, rungs_of, task_with_mistakes
 
 MISTAKE_QUESTIONS = 64  # asked at a time for the policy's own mistakes
-REPORT_QUESTIONS = 128  # asked at most for the report before RL
+
+NOTHING_OF_USE = (
+    "nothing that was constructed is worth learning from: the cold start teaches to solve alone, "
+    "and TAPO will be GRPO at a higher price. Ask more questions (--coldstart-questions), lower "
+    "--reply-temperature, take --synthesis assisted or a stronger --model"
+)
 
 SKILLS = (  # --coldstart-mix gives their shares in this order
     "solve",  # question -> right answer
@@ -152,15 +174,7 @@ def examples_for(
     task = task_with_mistakes(settings.data)
     if task is not None:
         return builtin_examples(policy, problems, task, settings, folder)
-    own = own_examples(policy, problems, settings, folder)
-    return in_new_orders(own, settings)
-
-
-def in_new_orders(examples: list[Trajectory], settings: Settings) -> Iterator[Trajectory]:
-    """Pass after pass over the examples, each in a new order."""
-    for epoch in count():
-        rng = random.Random(seed_of(settings.seed, "cold start", epoch))
-        yield from rng.sample(examples, len(examples))
+    return own_examples(policy, problems, settings, folder)
 
 
 # ---------------------------------------------------------------- a checkpoint's own examples
@@ -168,22 +182,61 @@ def in_new_orders(examples: list[Trajectory], settings: Settings) -> Iterator[Tr
 
 def own_examples(
     policy: Policy, problems: list[Problem], settings: Settings, folder: RunFolder
-) -> list[Trajectory]:
-    """Rejection sampling from the policy; raises InputError where it gets nothing right.
+) -> Iterator[Trajectory]:
+    """Endless examples, in coldstart_rounds rounds of equally many updates.
 
-    Its right answers teach solving. Its verified constructions teach construction (under the
-    synthesis prompt) and reflective solving (under the bare question).
+    Each round starts by collecting, by rejection sampling from the policy of that moment: its right
+    answers teach solving, its verified constructions teach to construct and to reflect. So the
+    second round can learn from what the first has taught. Raises InputError where the policy gets
+    nothing right.
     """
+    updates = math.ceil(settings.coldstart_updates / settings.coldstart_rounds)
+    updates = math.ceil(settings.coldstart_updates / settings.coldstart_rounds)
+    questions = min(settings.coldstart_questions, len(problems))
+    chunks = chunks_of(problems, settings.questions)
+    for number in count():
+        collected = collect_round(policy, chunks, questions, settings, folder, number * updates)
+        examples = in_new_orders(collected, settings, number)
+        yield from islice(examples, updates * settings.coldstart_batch)
+
+
+def chunks_of(problems: list[Problem], size: int) -> Iterator[tuple[int, list[Problem]]]:
+    """Endless (number, problems): `size` problems at a time, pass after pass."""
+    for number in count():
+        first = number * size % len(problems)
+        yield number, problems[first : first + size]
+
+
+def in_new_orders(
+    examples: list[Trajectory], settings: Settings, number: int
+) -> Iterator[Trajectory]:
+    """Pass after pass over the examples of a round, each in a new order."""
+    for epoch in count():
+        rng = random.Random(seed_of(settings.seed, "cold start", number, epoch))
+        yield from rng.sample(examples, len(examples))
+
+
+def collect_round(
+    policy: Policy,
+    chunks: Iterator[tuple[int, list[Problem]]],
+    questions: int,
+    settings: Settings,
+    folder: RunFolder,
+    updates: int,
+) -> list[Trajectory]:
+    """The examples of a round that begins after so many updates, from about so many questions at
+    most. What was constructed is said, and where nothing of it was of use."""
     examples: list[Trajectory] = []
-    wanted = settings.coldstart_examples
+    counts: Counter[str] = Counter()
+    wanted = math.ceil(settings.coldstart_examples / settings.coldstart_rounds)
     with progress_bar(wanted, "cold start: own answers", "example") as bar:
-        for number, offset in enumerate(range(0, len(problems), settings.questions)):
-            some = problems[offset : offset + settings.questions]
+        for number, some in chunks:
             collect = partial(examples_from, policy, some, settings, number)
-            for prompt_ids, token_ids in folder.collected(number, 0, collect):
-                examples.append(Trajectory(prompt_ids, token_ids))
+            found = folder.collected(number, updates, collect)
+            examples += [Trajectory(*token_ids) for token_ids in found["examples"]]
+            counts.update(found["counts"])
             bar.update(len(examples) - bar.n)
-            if len(examples) >= wanted:
+            if len(examples) >= wanted or counts["questions"] >= questions:
                 break
     if not examples:
         raise InputError(
@@ -191,24 +244,32 @@ def own_examples(
             " found none; start from a stronger --model, give easier --data, or allow longer "
             "answers with --max-new-tokens"
         )
+    print_above_bar(f"cold start, after {updates} updates: {format_counts(counts)}")
+    if counts["learned"] == 0:
+        note(NOTHING_OF_USE)
     return examples
 
 
 def examples_from(
     policy: Policy, problems: list[Problem], settings: Settings, number: int
-) -> list[tuple[list[int], list[int]]]:
-    """(prompt ids, token ids) of the examples that one round of answers gives."""
-    groups = answer_problems(
-        policy, problems, settings, seed_of(settings.seed, "cold start", number)
-    )
+) -> dict[str, Any]:
+    """What one chunk of questions gives, as JSON: (prompt ids, token ids) of the examples, and
+    counts of what was asked, answered and constructed."""
+    seed = partial(seed_of, settings.seed)
+    groups = answer_problems(policy, problems, settings, seed("cold start", number))
     examples: list[Trajectory] = []
     for group in groups:
         examples += solving_examples(group)
-    seed = seed_of(settings.seed, "construct", "cold start", number)
-    for made in select_and_construct(policy, groups, settings, seed):
-        if is_worth_learning(made, settings):
-            examples += construction_examples(made, policy.tokenizer, settings)
-    return [(example.prompt_ids, example.token_ids) for example in examples]
+    counts = {"questions": len(groups), "right answers": len(examples)}
+
+    construct_seed = seed("construct", "cold start", number)
+    constructions = select_and_construct(policy, groups, settings, construct_seed)
+    learned = [made for made in constructions if is_worth_learning(made, settings)]
+    for made in learned:
+        examples += construction_examples(made, policy.tokenizer, settings)
+    counts |= construction_counts(constructions) | {"learned": len(learned)}
+    token_ids = [(example.prompt_ids, example.token_ids) for example in examples]
+    return {"examples": token_ids, "counts": counts}
 
 
 def solving_examples(group: Group) -> list[Trajectory]:
@@ -221,20 +282,43 @@ def solving_examples(group: Group) -> list[Trajectory]:
 
 
 def is_worth_learning(made: Construction, settings: Settings) -> bool:
-    """Right, and with a wrong prefix and a diagnosis where they were asked for."""
-    has_parts = made.prefix_tokens > 0 and made.diagnosis_tokens > 0
-    return made.grade.right and (has_parts or settings.reconstruction == "full")
+    """Right, and with a wrong prefix and a diagnosis that is about it where they were asked for."""
+    if settings.reconstruction == "full":
+        return made.grade.right
+    return made.grade.right and is_micro_reflective(made) and is_about_the_error(made)
+
+
+def is_about_the_error(made: Construction) -> bool:
+    """Whether the diagnosis names a number of the step before it, if that has numbers.
+
+    "Wait, let us do it again" teaches nothing.
+    """
+    prefix, diagnosis, _ = made.parts
+    numbers = numbers_in(split_steps(prefix)[-1])
+    return not numbers or bool(numbers & numbers_in(diagnosis))
 
 
 def construction_examples(
     made: Construction, tokenizer: Tokenizer, settings: Settings
 ) -> list[Trajectory]:
-    """One example of constructing, one of reflecting."""
+    """To construct in the paper's format, to reflect, and with --synthesis assisted to go on."""
+    unassisted = settings
+    if settings.synthesis == "assisted":
+        unassisted = replace(settings, synthesis="instruct")
+    request = tokenizer.prompt(request_of(made, unassisted))
     reply = format_reply(made.analysis, made.y_ref)
-    prompt = tokenizer.prompt(request_of(made, settings))
+    constructing = Trajectory(request, [*tokenizer.encode(reply, request), tokenizer.eos_id])
+
+    # The policy should learn to repair the mistake and not to make it: it is given.
     question_prompt = tokenizer.question_prompt(made.problem.question)
-    constructing = Trajectory(prompt, [*tokenizer.encode(reply, prompt), tokenizer.eos_id])
-    return [constructing, Trajectory(question_prompt, made.token_ids)]
+    mistake = made.token_ids[: made.prefix_tokens]
+    correction = made.token_ids[made.prefix_tokens :]
+    examples = [constructing, Trajectory(question_prompt + mistake, correction)]
+    if settings.synthesis == "assisted":
+        prompt = prompt_of(made, tokenizer, settings)
+        going_on = tokenizer.encode(made.reply.rstrip(), behind=prompt)
+        examples.append(Trajectory(prompt, [*going_on, tokenizer.eos_id]))
+    return examples
 
 
 # ---------------------------------------------------------------- examples for the tiny model
@@ -326,17 +410,6 @@ def own_mistakes(
     return mistakes
 
 
-def only_ended(group: Group) -> Group:
-    """The group without the answers that were cut off: the first error of those may lie ahead."""
-    kept = [i for i, rollout in enumerate(group.rollouts) if rollout.finish == "stop"]
-    return Group(
-        group.problem,
-        [group.rollouts[i] for i in kept],
-        [group.texts[i] for i in kept],
-        [group.grades[i] for i in kept],
-    )
-
-
 def new_policy(settings: Settings, device: str) -> Policy:
     """A tiny model with random weights, which knows nothing; raises InputError."""
     task = task_with_mistakes(settings.data)
@@ -370,24 +443,32 @@ def builtin_tokenizer(task: Task, style: str) -> Tokenizer:
 
 def most_questions(settings: Settings) -> int:
     """The most questions that a cold start asks at once, for the memory plan."""
-    return max(MISTAKE_QUESTIONS, min(settings.eval_problems, REPORT_QUESTIONS))
+    return max(MISTAKE_QUESTIONS, settings.report_questions)
 
 
 def construction_report(
     policy: Policy, problems: list[Problem], settings: Settings
 ) -> dict[str, Any]:
-    """How well the policy constructs before RL, on training questions, as many as are held out and
-    at most REPORT_QUESTIONS. On built-in problems, where the first wrong line is known, fidelity is
-    reported too.
+    """How well the policy constructs before RL, on the last training problems (report_questions).
+
+    On built-in problems, where the first wrong line is known, fidelity is reported too. With
+    --synthesis assisted the same wrong answers are rewritten without assistance as well, in the
+    paper's format: "assisted" and "unassisted" are the counts of the two.
     """
-    asked = min(settings.eval_problems, REPORT_QUESTIONS)
     seed = partial(seed_of, settings.seed)
-    groups = answer_problems(policy, problems[-asked:], settings, seed("report"))
-    constructions = select_and_construct(policy, groups, settings, seed("construct", "report"))
+    asked = problems[-settings.report_questions :]
+    groups = answer_problems(policy, asked, settings, seed("report"))
+    construct_seed = seed("construct", "report")
+    constructions = select_and_construct(policy, groups, settings, construct_seed)
     eligible = [is_eligible(group, settings) for group in groups]
     questions_by_right = Counter(group.right for group in groups)
     report = rollout_metrics(groups, eligible) | construction_metrics(constructions)
     report["groups_by_right_answers"] = [questions_by_right[n] for n in range(settings.k + 1)]
     if task_with_mistakes(settings.data) is not None:
         report |= fidelity(constructions)
+    if settings.synthesis == "assisted":
+        alone = replace(settings, synthesis="instruct")
+        unassisted = select_and_construct(policy, groups, alone, construct_seed)
+        report["assisted"] = construction_counts(constructions)
+        report["unassisted"] = construction_counts(unassisted)
     return report

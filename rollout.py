@@ -19,6 +19,7 @@ Letters in shapes: R rows in use, P prompts, N answers in all, C hidden width, V
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -106,7 +107,15 @@ def answer_problems(
 ) -> list[Group]:
     """K answers to each problem, each with what the checker says of it."""
     prompts = [policy.tokenizer.question_prompt(problem.question) for problem in problems]
-    answers = sample_from(policy, prompts, settings.k, settings.max_new_tokens, settings, seed)
+    answers = sample_from(
+        policy,
+        prompts,
+        settings.k,
+        max_new_tokens=settings.max_new_tokens,
+        temperature=settings.temperature,
+        seed=seed,
+        max_rows=settings.max_rows,
+    )
     groups = []
     for problem, rollouts in zip(problems, answers, strict=True):
         texts = [policy.tokenizer.decode(rollout.token_ids) for rollout in rollouts]
@@ -116,24 +125,10 @@ def answer_problems(
 
 
 def sample_from(
-    policy: Policy,
-    prompts: list[list[int]],
-    n: int,
-    max_new_tokens: int,
-    settings: Settings,
-    seed: int,
+    policy: Policy, prompts: list[list[int]], n: int, **sampling: Any
 ) -> list[list[Rollout]]:
-    """n answers to each prompt, at the temperature at which training scores them."""
-    return sample(
-        policy.model,
-        prompts,
-        n,
-        stop_ids=policy.tokenizer.stop_ids,
-        max_new_tokens=max_new_tokens,
-        temperature=settings.temperature,
-        seed=seed,
-        max_rows=settings.max_rows,
-    )
+    """n answers to each prompt, ended by the tokenizer's stop ids; **sampling: as in sample."""
+    return sample(policy.model, prompts, n, stop_ids=policy.tokenizer.stop_ids, **sampling)
 
 
 # ---------------------------------------------------------------- one token

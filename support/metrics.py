@@ -7,7 +7,7 @@ the checker says (right), means of rewards what was paid.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from support.files import InputError
 from support.reflection import is_reflective
+from support.steps import whole_steps
 from support.worked_lines import first_difference
 
 
@@ -78,6 +79,8 @@ def construction_metrics(constructions: Sequence[Any]) -> dict[str, Any]:
         "pairs": len(constructions),
         "parse_share": mean(c.parsed for c in constructions),
         "kept_share": mean(not c.refused for c in constructions),
+        "trajectories": len(made),
+        "micro_reflective": sum(is_micro_reflective(c) for c in constructions),
         "refused": dict(Counter(c.refused for c in constructions if c.refused)),
         "ref_reward": mean(c.grade.reward for c in made),
         "ref_right_share": mean(c.grade.right for c in made),
@@ -86,6 +89,42 @@ def construction_metrics(constructions: Sequence[Any]) -> dict[str, Any]:
         "left_at": mean(c.left_at for c in made),
         "diagnosis_share": mean(c.diagnosis_tokens > 0 for c in made),
         "copied_share": mean(c.copied_share for c in made),
+    }
+
+
+def is_micro_reflective(construction: Any) -> bool:
+    """Whether it is what TAPO wants to train on: a wrong prefix with a diagnosis behind it."""
+    has_parts = construction.prefix_tokens > 0 and construction.diagnosis_tokens > 0
+    return not construction.refused and has_parts
+
+
+def construction_counts(constructions: Sequence[Any]) -> dict[str, int]:
+    """Of so many pairs: replies that parsed; trajectories whose prefix is one step of the wrong
+    answer or more, word for word and whole; that have a diagnosis right behind it; that are right.
+    """
+    made = [c for c in constructions if not c.refused]
+    return {
+        "pairs": len(constructions),
+        "parsed": sum(c.parsed for c in constructions),
+        "verbatim": sum(whole_steps(c.wrong, c.parts[0]) > 0 for c in made),
+        "diagnosis": sum(is_micro_reflective(c) for c in made),
+        "right": sum(c.grade.right for c in made),
+    }
+
+
+def format_counts(counts: Mapping[str, int]) -> str:
+    """Counts in a line: "12 pairs, 10 parsed"."""
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def counts_of_steps(records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """What some steps constructed, from their lines in metrics.jsonl."""
+    constructed = [record for record in records if "pairs" in record]
+    return {
+        "steps": len(constructed),
+        "pairs": sum(record["pairs"] for record in constructed),
+        "trajectories trained on": sum(record["trajectories"] for record in constructed),
+        "micro-reflective": sum(record["micro_reflective"] for record in constructed),
     }
 
 

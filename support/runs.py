@@ -119,7 +119,7 @@ class RunFolder:
         records = read_lines(self.path / "metrics.jsonl")
         return [record for record in records if record["stage"] == stage]
 
-    def collected(self, number: int, step: int, collect: Callable[[], list[Any]]) -> list[Any]:
+    def collected(self, number: int, step: int, collect: Callable[[], Any]) -> Any:
         """What round `number` of the cold start collected: it is collected once and written down,
         and read where a run that is resumed comes to it again.
 
@@ -134,7 +134,7 @@ class RunFolder:
         return self.rounds[number]
 
     @cached_property
-    def rounds(self) -> dict[int, list[Any]]:
+    def rounds(self) -> dict[int, Any]:
         """What each round collected, as far as it is written down."""
         records = read_lines(self.path / "collected.jsonl")
         return {record["round"]: record["collected"] for record in records}

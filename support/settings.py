@@ -24,6 +24,11 @@ DAE = (
     "answers (DAE); batch: those of all questions; sampled: the question's sampled answers; "
     "off: all answers of the question, in one group with the sampled ones"
 )
+SYNTHESIS = (
+    "how wrong answers are rewritten: instruct: the policy finds the error and copies what is "
+    "before it (the paper); assisted: its log-probs find the error, and the program copies; brief: "
+    "the program marks the error (for the tiny model)"
+)
 MIX = (
     "shares of the examples that solve, reflect, construct, rewrite without the wrong prefix, and "
     "solve with a right answer in sight (built-in data)"
@@ -63,8 +68,10 @@ class Settings:
     n_neg: int = setting(4, "wrong answers that a question needs (DCS)")
     m_max: int = setting(4, "wrong answers of a question that are rewritten, at most")
     reconstruction: str = setting("prefix", "keep the wrong prefix, or answer anew", "prefix full")
-    synthesis: str = setting("brief", "wording of the synthesis prompt", "brief instruct")
-    max_reply_tokens: int = setting(224, "tokens of the longest analysis and reconstruction")
+    synthesis: str = setting("brief", SYNTHESIS, "brief assisted instruct")
+    max_reply_tokens: int = setting(224, "tokens of the longest reply to a synthesis prompt")
+    reply_temperature: float = setting(1.0, "of those replies; their log-probs are computed anew")
+    rewrite_truncated: bool = setting(False, "rewrite wrong answers that were cut off too")
 
     lambda_: float = setting(1.0, "weight of the constructed trajectories' loss", group="loss")
     dae: str = setting("own", DAE, "own batch sampled off")
@@ -90,6 +97,9 @@ class Settings:
     coldstart_mix: str = setting("0.2,0.1,0.6,0.05,0.05", MIX)
     coldstart_refresh: int = setting(50, "updates between rounds of own mistakes (built-in data)")
     coldstart_examples: int = setting(2000, "examples to collect from own rollouts (other data)")
+    coldstart_questions: int = setting(2000, "questions to ask for them in a round, at most")
+    coldstart_rounds: int = setting(1, "times to collect them, from the policy of that moment")
+    report_questions: int = setting(128, "training questions to report constructions on before RL")
 
     eval_problems: int = setting(500, "held-out problems to measure on", group="measurements")
     eval_samples: int = setting(1, "answers to each of them")
@@ -123,11 +133,13 @@ PRESETS: dict[str, dict[str, Any]] = {
         steps=200,
         questions=32,
         max_new_tokens=512,
-        max_reply_tokens=1024,
-        synthesis="instruct",
+        max_reply_tokens=600,
+        synthesis="assisted",
+        reply_temperature=0.6,
         lr=1e-6,
         micro_tokens=4096,
         coldstart_updates=200,
+        coldstart_rounds=2,
         coldstart_lr=1e-5,
         eval_problems=200,
         split_gradients=False,
@@ -147,7 +159,7 @@ TINY: dict[str, Any] = dict(
     tie_word_embeddings=True,
 )
 MAY_BE_ZERO = "seed n_pos lambda_ kl_coef kl_rows warmup coldstart_warmup eval_every".split()
-MAY_BE_ZERO += "save_minutes keep".split()
+MAY_BE_ZERO += "save_minutes keep reply_temperature".split()
 # What may change when a run is resumed: how long it is, what it measures, shows and saves, and on
 # what it computes. Everything else changes what is trained, or in which order.
 MAY_CHANGE = "out resume steps device compile max_rows micro_tokens checkpointing".split()
@@ -243,6 +255,8 @@ def check_settings(settings: Settings) -> None:
         expect(value in choices, flag_of(entry.name), " or ".join(map(str, choices)), value)
     expect(bool(c.out.strip()), "--out", "a folder", repr(c.out))
     expect(c.k >= 2, "--k", "2 or more, a group to compare", c.k)
+    keeps = c.synthesis != "assisted" or c.reconstruction == "prefix"
+    expect(keeps, "--synthesis assisted", "--reconstruction prefix", c.reconstruction)
     expect(c.clip_low < 1, "--clip-low", "less than 1", c.clip_low)
     shares = re.fullmatch(r"\d*\.?\d+(,\d*\.?\d+){4}", c.coldstart_mix)
     some = shares is not None and sum(c.mix()) > 0

@@ -31,6 +31,7 @@ SMALL_RUN = {
     "max_new_tokens": 48,
     "max_reply_tokens": 96,
     "eval_problems": 3,
+    "report_questions": 3,
     "n_pos": 1,
     "n_neg": 1,
     "lr": 1e-3,

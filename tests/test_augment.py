@@ -73,6 +73,17 @@ def test_up_to_m_max_wrong_answers_are_paired_with_right_siblings_of_the_same_qu
     assert set(drawn) == {"a0", "a3"} and min(drawn.values()) > 300  # siblings at random
 
 
+def test_answers_that_were_cut_off_are_not_rewritten_unless_asked_for():
+    """The first error of such an answer may lie ahead."""
+    group = make_group([1, 1, 0, 0, 0, 0, 0, 0])
+    for number in (2, 3, 4):
+        group.rollouts[number].finish = "length"
+    for truncated, texts in ((False, {"q5", "q6", "q7"}), (True, {f"q{i}" for i in range(2, 8)})):
+        settings = Settings(m_max=8, rewrite_truncated=truncated)
+        pairs = select_candidates([group], settings, seed=0)
+        assert {pair.wrong for pair in pairs} == texts
+
+
 # ---------------------------------------------------------------- the synthesis prompt
 
 
@@ -100,6 +111,13 @@ def test_nothing_is_found_for_a_real_model():
     request = synthesis_prompt("Q?", "A wrong one.", "A right one.", "instruct", "prefix")
     assert "Wrong answer:\nA wrong one.\n" in request
     assert "Right answer:\nA right one.\n" in request
+
+
+def test_the_assisted_request_shows_no_wrong_answer():
+    """That stands in the policy's own turn."""
+    request = synthesis_prompt("QUESTION", "WRONG", "RIGHT \\boxed{1}", "assisted", "prefix")
+    assert "WRONG" not in request and "\\boxed{}" in request and '"Wait,"' in request
+    assert request.index("QUESTION") < request.index("RIGHT \\boxed{1}")
 
 
 # ---------------------------------------------------------------- the reply
@@ -185,8 +203,9 @@ def construct_one(tokenizer, monkeypatch):
     ) -> Construction:
         settings = Settings(**{"max_new_tokens": 100, **changes})
 
-        def replies(policy, prompts, n, max_new_tokens, *_) -> list[list[Rollout]]:
-            assert (n, max_new_tokens) == (1, settings.max_reply_tokens)
+        def replies(policy, prompts, n, **sampling) -> list[list[Rollout]]:
+            assert n == 1 and sampling["max_new_tokens"] == settings.max_reply_tokens
+            assert sampling["temperature"] == settings.reply_temperature
             if asked is not None:
                 asked.extend(prompts)
             ids = tokenizer.encode(reply)
@@ -323,6 +342,113 @@ def test_the_parts_of_a_construction_are_told_apart(construct_one):
     named = [line.split(" | ")[0].strip() for line in lines if not line.startswith(" " * 14)]
     assert named == ["wrong prefix", "diagnosis", "correction"]
     assert "     diagnosis | Wait, 2+2=5 is wrong." in lines
+
+
+# ---------------------------------------------------------------- --synthesis assisted
+
+
+LONG = "We have 2 and 2.\n2+2=5\n5+1=6\n#### 6"
+
+
+@pytest.fixture
+def letters() -> Tokenizer:
+    """A tokenizer of single characters, but for a full stop with the line breaks behind it."""
+    inner = tokenizers.Tokenizer(models.BPE())
+    inner.decoder = decoders.Fuse()
+    alphabet = sorted(set(string.printable))
+    trainer = trainers.BpeTrainer(
+        vocab_size=len(alphabet) + 3, special_tokens=["<|end|>"], initial_alphabet=alphabet
+    )
+    inner.train_from_iterator([".\n\n"] * 9, trainer)
+    return Tokenizer(inner, Tokenizer.train([""], []).files, None, "<|end|>")
+
+
+class Assisted:
+    """A policy whose doubts and reply are given, and what it was asked."""
+
+    def __init__(self, tokenizer: Tokenizer, monkeypatch, drops: dict[str, float], reply: str):
+        self.tokenizer = tokenizer
+        self.model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=2000))
+        self.drops = drops  # a text of y- -> how much less likely y+ makes its first character
+        self.reply = reply
+        self.asked: list[str] = []
+        monkeypatch.setattr(augment, "score", self.score)
+        monkeypatch.setattr(augment, "sample_from", self.sample_from)
+
+    def score(self, model, rows, temperature, micro_tokens) -> list[list[float]]:
+        scored = []
+        for row in rows:
+            logprobs = [0.0] * len(row.token_ids)
+            sees_sibling = "for your eyes" in self.tokenizer.decode(row.prompt_ids)
+            text = self.tokenizer.decode(row.token_ids)
+            for part, drop in self.drops.items():
+                logprobs[text.index(part)] = -drop if sees_sibling else 0.0
+            scored.append(logprobs)
+        return scored
+
+    def sample_from(self, policy, prompts, n, **sampling) -> list[list[Rollout]]:
+        self.asked += [self.tokenizer.decode(prompt) for prompt in prompts]
+        ids = [*self.tokenizer.encode(self.reply), self.tokenizer.eos_id]
+        return [[Rollout(prompt, ids, [0.0] * len(ids), "stop")] for prompt in prompts]
+
+    def construct(self, wrong: str = LONG, **changes) -> Construction:
+        settings = Settings(**{"synthesis": "assisted", "max_new_tokens": 200, **changes})
+        pair = Construction(0, Problem("Q?", "5"), wrong, RIGHT)
+        construct(self, [pair], settings, seed=0)
+        grade_constructions([pair], settings)
+        return pair
+
+
+FIXED = " 2+2 is not 5.\n2+2=4\n4+1=5\n#### 5"
+
+
+def test_the_assisted_policy_goes_on_behind_its_own_first_error(letters, monkeypatch):
+    """The first number that y+ makes less likely by more than a nat; a word does not count."""
+    drops = {"have": 9.0, "5\n5": 1.2, "6\n#": 5.0}
+    policy = Assisted(letters, monkeypatch, drops, FIXED)
+    made = policy.construct()
+    assert made.kept == "We have 2 and 2.\n2+2=5"
+    assert policy.asked[0].endswith(made.kept + "\n\nWait,")
+    assert made.refused == "" and made.parsed and made.grade.right
+    assert made.y_ref == made.kept + "\n\nWait," + FIXED
+    assert letters.decode(made.token_ids) == made.y_ref
+    assert made.parts == [made.kept, "Wait, 2+2 is not 5.", "2+2=4\n4+1=5\n#### 5"]
+    assert made.analysis == "2+2 is not 5." and made.diagnosis_tokens > 0
+
+
+def test_where_no_number_is_doubted_enough_the_most_doubted_ends_the_prefix(letters, monkeypatch):
+    policy = Assisted(letters, monkeypatch, {"5\n5": 0.3, "6\n#": 0.6}, FIXED)
+    assert policy.construct().kept.endswith("5+1=6")
+
+
+def test_a_kept_full_stop_is_prefix_though_its_token_holds_other_line_breaks(letters, monkeypatch):
+    """In Qwen's tokenizer a full stop and the line breaks behind it are one token."""
+    wrong = "So it is 5.\n#### 5"
+    made = Assisted(letters, monkeypatch, {"5.": 2.0}, FIXED).construct(wrong)
+    assert made.kept == made.parts[0] == "So it is 5."
+    assert made.prefix_tokens == len(letters.encode("So it is 5")) + 1
+    assert made.parts[1].startswith("Wait,") and made.diagnosis_tokens > 0
+
+
+@pytest.mark.parametrize(
+    ("reply", "changes", "reason"),
+    [
+        (" \n", {}, "empty reconstruction"),
+        (" no.\nAgain.\nAgain.\nAgain.\n#### 5", {}, "repeats itself"),
+        (" the right answer, for your eyes only, says 5.\n#### 5", {}, "speaks of its request"),
+        (FIXED, {"max_new_tokens": 9}, "too long"),
+    ],
+)
+def test_what_an_assisted_reply_may_not_do(letters, monkeypatch, reply, changes, reason):
+    made = Assisted(letters, monkeypatch, {"5": 2.0}, reply).construct(**changes)
+    assert made.refused == reason and not made.token_ids and made.parsed
+
+
+def test_an_answer_too_long_to_be_read_beside_the_right_one_is_not_rewritten(letters, monkeypatch):
+    policy = Assisted(letters, monkeypatch, {"5": 2.0}, FIXED)
+    policy.model.config.max_position_embeddings = 300
+    made = policy.construct()
+    assert made.refused == "no room for a reply" and policy.asked == [] and made.kept == ""
 
 
 def test_common_prefix_stops_at_the_first_difference_or_the_shorter_end():

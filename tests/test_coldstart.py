@@ -5,14 +5,28 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from small_runs import make_run
 
+import coldstart
 from augment import Construction, parse_reply, synthesis_prompt
-from coldstart import SKILLS, builtin_examples, construction_report, example_text, own_mistakes
+from checker import Grade
+from coldstart import (
+    SKILLS,
+    builtin_examples,
+    construction_examples,
+    construction_report,
+    example_text,
+    is_worth_learning,
+    own_examples,
+    own_mistakes,
+)
 from rollout import Policy, Trajectory
 from support.baselines import hinted_question
+from support.files import read_lines
 from support.metrics import fidelity
 from support.reflection import is_reflective
 from support.runs import RunFolder
@@ -89,6 +103,108 @@ def test_own_mistakes_come_with_a_sound_right_sibling(learned, tmp_path):
     assert own_mistakes(run.policy, longer, run.settings, 0) == []
 
 
+# ---------------------------------------------------------------- a checkpoint's own examples
+
+
+def rounds_of(monkeypatch, folder: Path, learned: int = 1) -> Iterator[Trajectory]:
+    """The examples of two rounds of 3 updates of 2. Each chunk of questions gives two examples,
+    whose prompt is the chunk's number."""
+
+    def examples_from(policy, problems, settings, number):
+        examples = [([number], [token]) for token in (8, 9)]
+        counts = {"questions": len(problems), "pairs": 4, "learned": learned}
+        return {"examples": examples, "counts": counts}
+
+    monkeypatch.setattr(coldstart, "examples_from", examples_from)
+    settings = Settings(
+        coldstart_updates=5,
+        coldstart_batch=2,
+        coldstart_rounds=2,
+        coldstart_examples=6,
+        questions=2,
+    )
+    problems = [Problem(str(i), "1") for i in range(7)]
+    run = RunFolder(folder)
+    run.path.mkdir(exist_ok=True)
+    return own_examples(Policy(None, None), problems, settings, run)
+
+
+def test_each_round_learns_from_what_the_policy_of_its_moment_gave(tmp_path, monkeypatch, capsys):
+    """Two chunks of questions are enough for a round; its updates come before the next is asked."""
+    examples = rounds_of(monkeypatch, tmp_path / "run")
+    first = list(islice(examples, 6))
+    assert capsys.readouterr().out == (
+        "cold start, after 0 updates: 4 questions, 8 pairs, 2 learned\n"
+    )
+    second = list(islice(examples, 6))
+    assert "after 3 updates: 3 questions, 8 pairs, 2 learned" in capsys.readouterr().out
+    assert {example.prompt_ids[0] for example in first} == {0, 1}
+    assert {example.prompt_ids[0] for example in second} == {2, 3}
+    steps = [record["step"] for record in read_lines(tmp_path / "run/collected.jsonl")]
+    assert steps == [0, 0, 3, 3]
+
+    again = rounds_of(monkeypatch, tmp_path / "run")  # a run that is resumed: nothing is asked anew
+    monkeypatch.setattr(coldstart, "examples_from", Mock(side_effect=AssertionError))
+    assert list(islice(again, 12)) == first + second
+
+
+def test_a_cold_start_that_can_learn_no_construction_says_so(tmp_path, monkeypatch, capsys):
+    """Users paid for TAPO and got GRPO, and nobody told them."""
+    next(rounds_of(monkeypatch, tmp_path / "run", learned=0))
+    err = capsys.readouterr().err
+    assert "note: nothing that was constructed is worth learning from" in err
+    next(rounds_of(monkeypatch, tmp_path / "other"))
+    assert "note:" not in capsys.readouterr().err
+
+
+def construction(diagnosis: str, **changes) -> Construction:
+    parts = ["A plan.\n2+2=5", diagnosis, "2+2=4"]
+    problem = Problem("Q", "4")
+    made = Construction(0, problem, "A plan.\n2+2=5", "2+2=4", kept=parts[0], parts=parts)
+    made.y_ref = "\n".join(parts)
+    made.grade = Grade(True, 1.0)
+    made.prefix_tokens = 3
+    made.diagnosis_tokens = 2
+    return replace(made, **changes)
+
+
+@pytest.mark.parametrize(
+    ("made", "is_learned"),
+    [
+        (construction("Wait, 2+2 is not 5."), True),
+        (construction("Wait, let us do it again."), False),  # it says nothing
+        (construction("Wait, 7 is wrong."), False),  # it is about something else
+        (construction("Wait, no.", parts=["Add.", "Wait, no.", "2+2=4"]), True),  # no number there
+        (construction("Wait, not 5.", grade=Grade(False, 0.0)), False),
+        (construction("Wait, not 5.", prefix_tokens=0), False),
+        (construction("Wait, not 5.", diagnosis_tokens=0), False),
+    ],
+)
+def test_learned_from_is_a_right_repair_that_names_what_it_repairs(made, is_learned):
+    assert is_worth_learning(made, Settings()) is is_learned
+
+
+def test_an_assisted_construction_teaches_the_papers_format_to_reflect_and_to_go_on(learned):
+    tokenizer = Policy.from_pretrained(str(learned), "cpu").tokenizer
+    made = construction("Wait, 2+2 is not 5.", analysis="2+2 is not 5.", reply=" 2+2 is not 5.")
+    made.token_ids = [*tokenizer.encode(made.y_ref), tokenizer.eos_id]
+    made.prefix_tokens = len(tokenizer.encode(made.parts[0]))
+    settings = Settings(synthesis="assisted")
+    constructing, reflecting, going_on = construction_examples(made, tokenizer, settings)
+
+    request = synthesis_prompt("Q", made.wrong, made.sibling, "instruct", "prefix")
+    assert constructing.prompt_ids == tokenizer.prompt(request)
+    parsed = parse_reply(tokenizer.decode(constructing.token_ids))
+    assert parsed == ("2+2 is not 5.", made.y_ref, "")
+    given = tokenizer.decode(reflecting.prompt_ids)
+    assert given.endswith(made.parts[0])  # the mistake is not learned
+    assert tokenizer.decode(reflecting.token_ids).strip().startswith("Wait, 2+2")
+    assert tokenizer.decode(going_on.prompt_ids).endswith("2+2=5\n\nWait,")
+    assert tokenizer.decode(going_on.token_ids) == " 2+2 is not 5."
+    for example in (constructing, reflecting, going_on):
+        assert example.token_ids[-1] == tokenizer.eos_id
+
+
 # ---------------------------------------------------------------- how well it went
 
 
@@ -115,7 +231,7 @@ def test_fidelity_is_a_verbatim_prefix_to_the_first_error_and_a_diagnosis_that_q
 
 
 def test_the_report_counts_questions_by_their_right_answers(learned, tmp_path):
-    run = make_run(learned, tmp_path / "run", eval_problems=12)
+    run = make_run(learned, tmp_path / "run", report_questions=12)
     report = construction_report(run.policy, run.problems * 3, run.settings)
     by_right = report["groups_by_right_answers"]
     assert sum(by_right) == 12 and len(by_right) == 9

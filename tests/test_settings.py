@@ -13,7 +13,7 @@ from support.settings import PRESETS, Settings, check_settings, make_parser, par
 def test_presets_are_defaults_and_flags_win():
     flags = "--preset gsm8k --lambda 0.5 --no-ots --k 16".split()
     settings = parse_settings(flags)
-    assert settings.data == "gsm8k" and settings.synthesis == "instruct"
+    assert settings.data == "gsm8k" and settings.synthesis == "assisted"
     assert settings.lambda_ == 0.5 and settings.ots is False and settings.k == 16
 
 
@@ -96,7 +96,8 @@ def test_a_resumed_run_has_its_own_settings_and_flags_win(tmp_path):
 
 def test_a_choice_that_is_no_more_is_named_when_its_run_is_resumed(tmp_path):
     write_run(tmp_path, synthesis="full")
-    with pytest.raises(InputError, match="--synthesis: expected brief or instruct, found full"):
+    expected = "--synthesis: expected brief or assisted or instruct, found full"
+    with pytest.raises(InputError, match=expected):
         parse_settings(["--out", str(tmp_path), "--resume"])
 
 

@@ -5,6 +5,7 @@ import json
 import pkgutil
 import signal
 from dataclasses import replace
+from itertools import islice
 from unittest.mock import Mock
 
 import pytest
@@ -13,6 +14,7 @@ from conftest import run_cli, small_model
 from safetensors.torch import load_file
 from small_runs import flags, make_run, same, sgd, step_report, take_steps, update_from, weights_of
 
+import augment
 import coldstart
 import eval
 import rollout
@@ -415,7 +417,7 @@ def test_the_memory_plan_is_of_the_longest_question(
         ({"stage": "rl", "algo": "grpo"}, 4, None),  # nothing is constructed
         ({"stage": "rl", "algo": "sft"}, 4, 16),
         ({"stage": "all", "algo": "grpo", "eval_problems": 3}, 64, 256),  # own mistakes
-        ({"stage": "all", "algo": "tapo", "eval_problems": 100}, 100, 400),  # the report
+        ({"stage": "all", "algo": "tapo", "report_questions": 100}, 100, 400),  # the report
     ],
 )
 def test_the_memory_plan_is_of_what_the_run_asks_at_once(
@@ -769,13 +771,59 @@ def test_a_cold_start_on_other_problems_learns_from_verified_answers_of_its_own(
     code, _, _ = run_cli(monkeypatch, capsys, train.main, *arguments)
     assert code == 0 and (tmp_path / "run/checkpoints/step-0/model.safetensors").is_file()
 
+    # this policy's diagnoses name no number
+    monkeypatch.setattr(coldstart, "is_about_the_error", lambda made: True)
     run = make_run(learned, tmp_path / "other", coldstart_examples=60)
-    examples = coldstart.own_examples(run.policy, run.problems, run.settings, run.folder)
+    endless = coldstart.own_examples(run.policy, run.problems, run.settings, run.folder)
+    examples = list(islice(endless, 60))
     tokenizer = run.policy.tokenizer
     assert all(example.token_ids[-1] == tokenizer.eos_id for example in examples)
     texts = [tokenizer.decode(example.token_ids) for example in examples]
     assert {text.startswith("<analysis>") for text in texts} == {True, False}
     assert any("Wait" in text and not text.startswith("<") for text in texts)
+
+
+def short_request(question: str, wrong: str, sibling: str, style: str, reconstruction: str) -> str:
+    """The policy of `learned` has no room for the long ones."""
+    return f"{question}\n{sibling}"
+
+
+def test_an_assisted_run_goes_from_its_cold_start_through_its_steps(
+    learned, tmp_path, monkeypatch, capsys
+):
+    """Two rounds of the cold start, the report of both protocols, a step, what was constructed."""
+    changes = {"stage": "all", "synthesis": "assisted", "coldstart_updates": 4, "steps": 1}
+    changes |= {"coldstart_rounds": 2, **SHORT_COLDSTART}
+    monkeypatch.setattr(augment, "synthesis_prompt", short_request)
+    folder = tmp_path / "run"
+    arguments = flags(learned, folder, **changes)
+    code, out, _ = run_cli(monkeypatch, capsys, train.main, *arguments)
+    assert code == 0 and "cold start, after 2 updates: " in out
+    logged = read_lines(folder / "metrics.jsonl")
+    (report,) = [record for record in logged if record["stage"] == "constructions"]
+    assert report["assisted"]["pairs"] == report["unassisted"]["pairs"] == report["pairs"]
+    assert report["assisted"]["parsed"] == report["pairs"] > 0
+    assert "constructed: 1 steps, " in out
+    for record in read_lines(folder / "samples.jsonl"):
+        assert record["wrong"].startswith(record["kept"]) and record["kept"]
+
+
+def test_a_run_with_next_to_no_constructions_says_so_once(learned, tmp_path, capsys):
+    """Users paid for TAPO and got GRPO, and nobody told them."""
+    run = make_run(learned, tmp_path / "run")
+    counts = {"stage": "rl", "pairs": 10, "trajectories": 3, "micro_reflective": 0}
+    for step in range(1, 7):
+        run.folder.log("metrics.jsonl", {**counts, "step": step})
+        train.warn_of_few_constructions(run)
+        err = capsys.readouterr().err
+        assert ("0 micro-reflective: less than one in ten" in err) is (step == 5)
+    assert "50 pairs, 15 trajectories trained on" not in err
+
+    run = make_run(learned, tmp_path / "other")
+    for step in range(1, 7):
+        run.folder.log("metrics.jsonl", {**counts, "micro_reflective": 1, "step": step})
+        train.warn_of_few_constructions(run)
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,61 @@
+"""An answer of a checkpoint in steps: lines, with displayed formulas and code blocks whole.
+
+Called by augment.py (--synthesis assisted: where a wrong answer is cut), coldstart.py and
+support/metrics.py (is a wrong prefix made of whole steps?).
+"""
+
+import re
+
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+
+
+def split_steps(text: str) -> list[str]:
+    r"""The steps of an answer; joined they are the answer again.
+
+    A step is a line with the blank lines behind it. A displayed formula, from \\[ to \\] or between
+    two $$, is one step with the line that it begins on; so is a code block.
+
+    >>> split_steps("We add:\n\\[\n2+2=5\n\\]\n\nSo it is 5.")
+    ['We add:\n', '\\[\n2+2=5\n\\]\n\n', 'So it is 5.']
+    """
+    steps: list[str] = []
+    step = ""
+    for line in text.splitlines(keepends=True):
+        if not line.strip() and steps and not step:
+            steps[-1] += line
+            continue
+        step += line
+        if step.strip() and not is_open(step):
+            steps.append(step)
+            step = ""
+    return [*steps, step] if step else steps
+
+
+def is_open(step: str) -> bool:
+    """Whether a formula or a code block has begun in it and not ended."""
+    formula_is_open = step.rfind("\\[") > step.rfind("\\]")
+    return formula_is_open or step.count("$$") % 2 == 1 or step.count("```") % 2 == 1
+
+
+def whole_steps(answer: str, beginning: str) -> int:
+    r"""How many steps of the answer the beginning is made of, white space at its end aside; 0 where
+    it ends within a step.
+
+    >>> whole_steps("2+2=5\nSo it is 5.", "2+2=5"), whole_steps("2+2=5\nSo it is 5.", "2+2")
+    (1, 0)
+    """
+    text = ""
+    for number, step in enumerate(split_steps(answer), start=1):
+        text += step
+        if text.strip() == beginning.strip():
+            return number
+    return 0
+
+
+def numbers_in(text: str) -> set[str]:
+    """The numbers that stand in a text, as they are written.
+
+    >>> sorted(numbers_in("12 + 30.5 = 42.5, so 1,000."))
+    ['1,000', '12', '30.5', '42.5']
+    """
+    return set(NUMBER.findall(text))

@@ -1,0 +1,58 @@
+"""Answers cut in steps: nothing is lost, and formulas and code stay whole."""
+
+import random
+
+import pytest
+
+from support.steps import numbers_in, split_steps, whole_steps
+
+FORMULA = "We add:\n\\[\n2+2=5\n\\]\n\nSo it is 5."
+CODE = "In Python:\n```python\n\nx = 2 + 2\n\nprint(x)\n```\n```output\n5\n```\nIt is 5."
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("One.\n\nTwo.\n", ["One.\n\n", "Two.\n"]),
+        ("\n\nOne.", ["\n\nOne."]),
+        (FORMULA, ["We add:\n", "\\[\n2+2=5\n\\]\n\n", "So it is 5."]),
+        ("$$\n2+2=5\n$$\nSo.", ["$$\n2+2=5\n$$\n", "So."]),
+        ("\\[ 2+2=5 \\]\nSo.", ["\\[ 2+2=5 \\]\n", "So."]),
+        ("Two cost $5.\nOne costs $3.", ["Two cost $5.\n", "One costs $3."]),
+        ("```\nx = 1\ny = 2", ["```\nx = 1\ny = 2"]),  # cut off
+        ("", []),
+    ],
+)
+def test_a_step_is_a_line_a_formula_or_a_code_block(text, steps):
+    assert split_steps(text) == steps
+
+
+def test_code_and_its_output_are_a_step_each():
+    assert [step.strip()[:9] for step in split_steps(CODE)] == [
+        "In Python",
+        "```python",
+        "```output",
+        "It is 5.",
+    ]
+
+
+def test_the_steps_of_any_text_are_the_text():
+    rng = random.Random(0)
+    for _ in range(300):
+        text = "".join(
+            rng.choices(["a", "2=3", "\n", "\n\n", "\\[", "\\]", "```", "$$", " "], k=12)
+        )
+        steps = split_steps(text)
+        assert "".join(steps) == text
+        assert all(steps) and (not text.strip() or all(step.strip() for step in steps))
+
+
+def test_a_beginning_is_whole_steps_or_not():
+    assert [whole_steps(FORMULA, "".join(split_steps(FORMULA)[:n])) for n in (1, 2, 3)] == [1, 2, 3]
+    assert whole_steps(FORMULA, "We add:\n\\[\n2+2=5") == 0
+    assert whole_steps(FORMULA, "We subtract:") == whole_steps(FORMULA, "") == 0
+
+
+def test_numbers_are_those_that_are_written():
+    assert numbers_in("$1,000 for 3 items at 2.50 each, x2.") == {"1,000", "3", "2.50", "2"}
+    assert numbers_in("none") == set()
