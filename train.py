@@ -36,7 +36,7 @@ from model import Transformer
 from rollout import PREFILL_TOKENS, Group, Policy, Trajectory, answer_problems
 from support import baselines, blocks, metrics, plan
 from support.cli import print_above_bar, progress_bar, run_main
-from support.files import read_lines
+from support.files import note, read_lines
 from support.logprobs import autocast, packed_logprobs, padded, score
 from support.optim import adamw, clipped_update
 from support.packing import micro_batches, pack
@@ -44,6 +44,13 @@ from support.report import format_table
 from support.runs import Interrupts, Laps, RunFolder, is_in_coldstart, step_of
 from support.settings import Settings, check_start, parse_settings, seed_of
 from tasks import Problem, task_with_mistakes
+
+WARNING_STEPS = 5  # after which too few constructions are warned of
+TOO_FEW = (
+    "less than one in ten wrong answers became a micro-reflective trajectory. This is GRPO at a "
+    "higher price. See `refused` in metrics.jsonl and the replies in samples.jsonl; try a cold "
+    "start with more examples, --synthesis assisted or a stronger --model"
+)
 
 # ---------------------------------------------------------------- one step
 
@@ -350,6 +357,7 @@ class Run:
     problems: list[Problem]
     held_out: list[Problem]
     tokens_generated: int = 0  # by the steps so far
+    has_warned: bool = False  # that too few constructions are of use
 
     def held_out_measures(self, step: int) -> dict[str, Any]:
         """The held-out problems at this step: measured now, unless a run that is resumed has done
@@ -432,6 +440,7 @@ def train(run: Run, checkpoint: Path) -> None:
             problems = problems_of_step(run.problems, settings, step)
             report = train_step(run.policy, start, problems, optimizer, settings, step)
             measured = run.log(report, step + 1)
+            warn_of_few_constructions(run)
             if step % settings.show_every == 0:
                 samples = metrics.whole_samples(report.groups, report.constructions, step + 1)
                 print_above_bar(samples)
@@ -447,6 +456,16 @@ def train(run: Run, checkpoint: Path) -> None:
             if stops:
                 break  # whoever leaves Interrupts then gets KeyboardInterrupt
     print_outcome(run, before)
+
+
+def warn_of_few_constructions(run: Run) -> None:
+    """Say once that TAPO has next to nothing to train on, as soon as a few steps show it."""
+    if run.has_warned or not run.settings.constructs:
+        return
+    counts = metrics.counts_of_steps(run.folder.logged("rl")[-WARNING_STEPS:])
+    if counts["steps"] == WARNING_STEPS and counts["micro-reflective"] < counts["pairs"] / 10:
+        note(f"{metrics.format_counts(counts)}: {TOO_FEW}")
+        run.has_warned = True
 
 
 def problems_of_step(problems: list[Problem], settings: Settings, step: int) -> list[Problem]:
@@ -481,6 +500,9 @@ def print_outcome(run: Run, before: dict[str, Any]) -> None:
             print(f"A trajectory that the policy constructed in step {record['step']},", end=" ")
             print(f"from a wrong answer of its own:\n\n{metrics.format_parts(record['parts'])}\n")
             break
+    if settings.constructs:
+        counts = metrics.counts_of_steps(run.folder.logged("rl"))
+        print(f"constructed: {metrics.format_counts(counts)}\n")
     after = run.held_out_measures(settings.steps)
     drawn = f"sampled at temperature {settings.temperature}, seed {settings.seed}"
     print(f"{len(run.held_out)} held-out problems, {drawn}:\n")
