@@ -554,26 +554,35 @@ def load_policy(settings: Settings, resumed: Path | None) -> Policy:
 
 
 def print_plan(run: Run) -> None:
-    """The memory and the disk that the run will need, before its first step."""
+    """The memory and the disk that the run will need, and what a cold start on the policy's own
+    answers costs, before its first step."""
     settings = run.settings
     longest = max((p.question for p in run.problems + run.held_out), key=len)
     style = settings.synthesis
     request = augment.synthesis_prompt(longest, "", "", style, settings.reconstruction)
     tokenizer = run.policy.tokenizer
+    config = run.policy.model.config
+    sizes: dict[str, Any] = {
+        "device": run.policy.model.device.type,
+        "prompt_tokens": len(tokenizer.question_prompt(longest)),
+        "request_tokens": len(tokenizer.prompt(request)),
+    }
     planned = plan.plan_of(
         settings,
-        run.policy.model.config,
-        device=run.policy.model.device.type,
-        prompt_tokens=len(tokenizer.question_prompt(longest)),
-        request_tokens=len(tokenizer.prompt(request)),
+        config,
+        **sizes,
         held_out=len(run.held_out),
         coldstart_questions=coldstart.most_questions(settings),
         prefill_tokens=PREFILL_TOKENS,
     )
     available = plan.device_memory(run.policy.model.device)
     print(plan.format_plan(planned, available), file=sys.stderr)
-    needed = plan.disk_bytes(settings, run.policy.model.config)
+    needed = plan.disk_bytes(settings, config)
     print(plan.format_disk(needed, run.folder.path), file=sys.stderr)
+    has_coldstart = settings.stage != "rl" and not settings.resume
+    if has_coldstart and task_with_mistakes(settings.data) is None:
+        cost = plan.coldstart_cost(settings, config, **sizes, problems=len(run.problems))
+        print(plan.format_cost(cost), file=sys.stderr)
 
 
 def start_of_rl(run: Run, resumed: Path | None) -> Path:

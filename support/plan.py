@@ -4,7 +4,9 @@ the first step.
 Two moments are candidates for the peak: sampling, when the KV cache is at its fullest, and the
 update, with the activations and the gradients of one micro-batch. Parameters, gradients and
 optimizer state are float32; what is computed is bfloat16 on a GPU and float32 on a CPU.
-Called by train.py, and by bench/scaling.py, which prints these plans beside measured peaks.
+The cold start's minutes are worked out too (coldstart_cost), at rates that are assumed.
+Called by train.py, and by bench/scaling.py and bench/gpu.py, which print these plans beside
+measured peaks.
 """
 
 import math
@@ -22,6 +24,13 @@ from support.prepacked import pays_off
 from support.settings import Settings
 
 Bytes = dict[str, float]  # what is held -> how many bytes it takes
+
+# FLOP/s of an update. GPU: an assumption, a fifth of an H100's bfloat16 peak. CPU: two cores.
+FLOP_RATE = {"cuda": 200e12, "cpu": 0.1e12}
+# Tokens a second that 0.5e9 parameters write, as measured with Qwen2.5-Coder-0.5B: on an H200, and
+# with 64 rows on two cores. Writing is bound by reading the weights, so that FLOP say nothing here.
+TOKEN_RATE = {"cuda": 8000, "cpu": 90}
+RIGHT_ANSWERS = 2  # of a question that become examples, at most (coldstart.solving_examples)
 
 
 def total(parts: Bytes) -> float:
@@ -179,6 +188,68 @@ def plan_of(
     micro_tokens = max(min(c.micro_tokens, tokens_of_step), longest)  # one long row still goes
     return memory_plan(
         c, config, calls, device=device, micro_tokens=micro_tokens, prefill_tokens=prefill_tokens
+    )
+
+
+class ColdstartCost(NamedTuple):
+    """What a cold start on a checkpoint's own answers takes."""
+
+    questions: int  # asked
+    sampled: int  # tokens written, at most
+    token_rate: float  # tokens a second
+    trained: float  # tokens of the examples of all updates, at most
+    flop: float  # of these updates
+    flop_rate: float  # FLOP a second
+
+
+def coldstart_cost(
+    settings: Settings,
+    config: ModelConfig,
+    *,
+    device: str,
+    problems: int,
+    prompt_tokens: int,
+    request_tokens: int,
+) -> ColdstartCost:
+    """The cost where each question gives two right answers; with fewer, more questions are asked.
+
+    problems: how many questions there are to ask
+    device, prompt_tokens, request_tokens: as in plan_of
+    """
+    c = settings
+    questions = min(problems, math.ceil(c.coldstart_examples / RIGHT_ANSWERS))
+    sampled = questions * (c.k * c.max_new_tokens + c.m_max * c.max_reply_tokens)
+
+    solving = prompt_tokens + c.max_new_tokens
+    constructing = request_tokens + 2 * c.max_new_tokens + c.max_reply_tokens
+    example = (solving + constructing) / 2  # tokens
+    trained = c.coldstart_updates * c.coldstart_batch * example
+
+    parameters = Sizes(config, device).weights / 4
+    passes = 4 if c.checkpointing else 3  # forward, backward (as two), and forward again
+    return ColdstartCost(
+        questions=questions,
+        sampled=sampled,
+        # The kernels of a smaller model take as long to start: it is not taken to be faster.
+        token_rate=TOKEN_RATE[device] * min(1, 0.5e9 / parameters),
+        trained=trained,
+        flop=passes * 2 * parameters * trained,
+        flop_rate=FLOP_RATE[device],
+    )
+
+
+def format_cost(cost: ColdstartCost) -> str:
+    """The cost of the cold start in two lines, with the rates that it assumes."""
+    sampling = math.ceil(cost.sampled / cost.token_rate / 60)  # minutes
+    updating = math.ceil(cost.flop / cost.flop_rate / 60)
+    asked = f"{cost.questions:,} questions if each gives {RIGHT_ANSWERS} right answers"
+    sampled = f"at most {cost.sampled:,} tokens written"
+    trained = f"at most {cost.trained:,.0f} tokens, {cost.flop / 1e12:,.0f} TFLOP"
+    return (
+        f"cold start: {asked}, {sampled}: "
+        f"{sampling:,} min at {cost.token_rate:,.0f} tokens/s (assumed)\n"
+        f"  its updates: {trained}: "
+        f"{updating:,} min at {cost.flop_rate / 1e12:g} TFLOP/s (assumed)"
     )
 
 

@@ -3,14 +3,17 @@
 import json
 from dataclasses import replace
 
+import pytest
 import torch
 from conftest import run_cli, small_config
 
 import train
 from support.plan import (
     Call,
+    coldstart_cost,
     device_memory,
     disk_bytes,
+    format_cost,
     format_disk,
     format_plan,
     memory_plan,
@@ -154,3 +157,72 @@ def test_the_disk_is_counted_for_all_checkpoints_that_there_can_be_at_once():
 def test_a_disk_that_is_too_small_is_said_before_the_start(tmp_path):
     assert "will not fit" not in format_disk(10**6, tmp_path)
     assert "lower --keep" in format_disk(10**18, tmp_path)
+
+
+def cost_for(config, device="cuda", problems=10**6, **changes):
+    sizes = {"coldstart_examples": 21, "coldstart_updates": 5, "coldstart_batch": 4}
+    sizes |= {"k": 8, "m_max": 3, "max_new_tokens": 30, "max_reply_tokens": 50}
+    return coldstart_cost(
+        Settings(**{**sizes, **changes}),
+        config,
+        device=device,
+        problems=problems,
+        prompt_tokens=10,
+        request_tokens=40,
+    )
+
+
+def test_a_cold_start_samples_answers_and_constructions_of_the_questions_it_needs():
+    """21 examples are two right answers of 10 questions and one of an 11th."""
+    cost = cost_for(small_config())
+    assert cost.questions == 11
+    assert cost.sampled == 11 * (8 * 30 + 3 * 50)
+    assert cost_for(small_config(), problems=7).questions == 7  # there are no more
+
+
+def test_an_update_of_the_cold_start_takes_six_flop_a_parameter_and_token():
+    """An example has 10 + 30 tokens, or 40 + 2 x 30 + 50 under the synthesis prompt."""
+    cost = cost_for(small_config())
+    assert cost.trained == 5 * 4 * (40 + 150) / 2
+    assert cost.flop == 6 * matrices_of(97) * cost.trained
+    assert cost_for(small_config(), checkpointing=True).flop == 8 * matrices_of(97) * cost.trained
+
+
+def test_larger_models_write_slower_and_smaller_ones_no_faster():
+    large = small_config(vocab_size=10**8 // 3)
+    assert cost_for(small_config()).token_rate == 8000
+    assert cost_for(small_config(), device="cpu").token_rate == 90
+    assert cost_for(large).token_rate == pytest.approx(8000 * 0.5e9 / matrices_of(10**8 // 3))
+
+
+def test_the_minutes_of_a_cold_start_are_said_with_the_rates_behind_them():
+    """480,001 tokens at 8,000 a second are a moment more than a minute."""
+    cost = cost_for(small_config())._replace(sampled=480_001, trained=7e5, flop=36e15)
+    first, second = format_cost(cost).splitlines()
+    assert first == (
+        "cold start: 11 questions if each gives 2 right answers, at most 480,001 tokens written: "
+        "2 min at 8,000 tokens/s (assumed)"
+    )
+    assert second == (
+        "  its updates: at most 700,000 tokens, 36,000 TFLOP: 3 min at 200 TFLOP/s (assumed)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_said"),
+    [
+        ({"stage": "all"}, True),
+        ({"stage": "rl"}, False),
+        ({"stage": "all", "resume": True}, False),
+        ({"stage": "all", "data": "builtin"}, False),
+    ],
+)
+def test_the_cold_start_is_costed_where_one_on_own_answers_lies_ahead(
+    learned, tmp_path, capsys, changes, is_said
+):
+    fixed = {"model": str(learned), "data": str(learned / "problems.jsonl"), "device": "cpu"}
+    settings = Settings(**{**fixed, "stage": "rl", "out": str(tmp_path / "run")})
+    run, _ = train.open_run(settings)
+    run.settings = replace(settings, **changes)
+    train.print_plan(run)
+    assert ("cold start: " in capsys.readouterr().err) == is_said
