@@ -2,11 +2,13 @@
 plan.
 
     python bench/gpu.py [--compile]
+    python bench/gpu.py --plans    # needs no device
 
 Random weights, a tokenizer of 508 tokens, bfloat16 compute. Agreement: log-probs under bfloat16
 beside float32, and the sampler's beside the trainer's. Then GRPO steps of 16 questions x 8 answers
 x 256 tokens: seconds by phase, and the peak of allocated memory beside what train.py plans, in GB.
---compile adds steps with --compile, whose first takes minutes.
+--compile adds steps with --compile, whose first takes minutes. --plans prints instead what the
+preset gsm8k needs, by its plan, and with which settings it fits cards of 16, 24 and 80 GB.
 """
 
 import argparse
@@ -19,10 +21,13 @@ import common
 import torch
 from scaling import planned
 
+from coldstart import most_questions
 from model import Transformer
-from rollout import Trajectory, sample
+from rollout import PREFILL_TOKENS, Trajectory, sample
 from support.logprobs import autocast, packed_logprobs
 from support.packing import pack
+from support.plan import Plan, plan_of
+from support.settings import PRESETS, Settings
 
 QWEN05: dict[str, Any] = dict(
     num_hidden_layers=24,
@@ -36,6 +41,12 @@ QWEN05: dict[str, Any] = dict(
     model_type="qwen2",
     rope_theta=1e6,
 )
+QWEN15: dict[str, Any] = QWEN05 | dict(num_hidden_layers=28, hidden_size=1536)
+QWEN15 |= dict(intermediate_size=8960, num_attention_heads=12, head_dim=128)
+SHAPES = {"Qwen2.5-0.5B": QWEN05, "Qwen2.5-1.5B": QWEN15}
+CARDS = (16, 24, 80)  # GB
+TRIED = {"max_rows": (16, 32, 64, 128, 256), "micro_tokens": (1024, 2048, 4096, 8192, 16384)}
+LEAST: dict[str, Any] = dict(max_rows=16, micro_tokens=1024, checkpointing=True)
 STEP: dict[str, Any] = dict(questions=16, k=8, max_new_tokens=256, max_rows=128, device="cuda")
 CHANGES: list[dict[str, Any]] = [
     {"micro_tokens": 4096},
@@ -93,10 +104,55 @@ def measure(folder: Path, out: str, change: dict[str, Any], steps: int) -> dict[
     }
 
 
+def preset_plan(shape: dict[str, Any], **changes: Any) -> Plan:
+    """The plan of the preset gsm8k, with changes, on a GPU and on prompts of GSM8K's length."""
+    settings = Settings(**{**PRESETS["gsm8k"], **changes})
+    return plan_of(
+        settings,
+        common.smollm2_config(**shape),
+        device="cuda",
+        prompt_tokens=200,
+        request_tokens=260,
+        held_out=settings.eval_problems,
+        coldstart_questions=most_questions(settings),
+        prefill_tokens=PREFILL_TOKENS,
+    )
+
+
+def largest(name: str, shape: dict[str, Any], card: int, **changes: Any) -> int | str:
+    """The largest value of a setting whose plan leaves a tenth of the card free; the other settings
+    are LEAST and the changes."""
+    fitting = []
+    for value in TRIED[name]:
+        plan = preset_plan(shape, **{**LEAST, **changes, name: value})
+        if plan.peak < 0.9 * card * 1e9:
+            fitting.append(value)
+    return max(fitting, default="none")
+
+
+def plans() -> list[dict[str, Any]]:
+    """For each shape and card: the peak as the preset is, the least, and the largest settings."""
+    rows = []
+    for model, shape in SHAPES.items():
+        for card in CARDS:
+            row: dict[str, Any] = {"model": model, "card GB": card}
+            row["preset GB"] = preset_plan(shape).peak / 1e9
+            row["least GB"] = preset_plan(shape, **LEAST).peak / 1e9
+            row["--max-rows"] = largest("max_rows", shape, card)
+            row["--micro-tokens"] = largest("micro_tokens", shape, card, checkpointing=False)
+            row["with --checkpointing"] = largest("micro_tokens", shape, card)
+            rows.append(row)
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--compile", action="store_true", help="measure steps with --compile too")
+    parser.add_argument("--plans", action="store_true", help="print plans, measure nothing")
     options = parser.parse_args()
+    if options.plans:
+        common.report("plans", plans())
+        return
     if not torch.cuda.is_available():
         parser.error("expected a CUDA device, found none")
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}", flush=True)

@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from conftest import run_cli, small_config
 import train
 from support.plan import (
     Call,
+    Sizes,
     coldstart_cost,
     device_memory,
     disk_bytes,
@@ -226,3 +229,38 @@ def test_the_cold_start_is_costed_where_one_on_own_answers_lies_ahead(
     run.settings = replace(settings, **changes)
     train.print_plan(run)
     assert ("cold start: " in capsys.readouterr().err) == is_said
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """bench/gpu.py. The number of threads that it sets is undone, for the sake of other tests."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "bench")
+    threads = torch.get_num_threads()
+    module = import_module("gpu")
+    torch.set_num_threads(threads)
+    return module
+
+
+def test_the_shapes_of_the_benchmark_have_the_parameters_that_were_published(gpu):
+    """494,032,768 and 1,543,714,304, of which norms and biases are not counted."""
+    published = {"Qwen2.5-0.5B": 494_032_768, "Qwen2.5-1.5B": 1_543_714_304}
+    for model, shape in gpu.SHAPES.items():
+        counted = Sizes(small_config(**shape, tied=True), "cuda").weights / 4
+        assert counted == pytest.approx(published[model], rel=2e-4)
+
+
+def test_a_setting_in_the_table_of_cards_fits_and_the_next_one_does_not(gpu):
+    rows = {(row["model"], row["card GB"]): row for row in gpu.plans()}
+    assert len(rows) == 2 * 3
+    row = rows["Qwen2.5-0.5B", 16]
+    assert row["--max-rows"] == 128
+    assert row["--micro-tokens"] == "none"
+    assert row["with --checkpointing"] == 8192
+    for name, value in (("max_rows", 128), ("micro_tokens", 8192)):
+        peaks = [
+            gpu.preset_plan(gpu.QWEN05, **{**gpu.LEAST, name: size}).peak
+            for size in (value, 2 * value)
+        ]
+        assert peaks[0] < 0.9 * 16e9 <= peaks[1]
+    assert rows["Qwen2.5-1.5B", 24]["--max-rows"] == "none"
+    assert rows["Qwen2.5-1.5B", 24]["least GB"] > 24.7  # four times 6.17 GB are kept all the time
