@@ -42,10 +42,12 @@ def json_line(record: dict[str, Any]) -> str:
 
 def rollout_metrics(groups: Sequence[Any], eligible: list[bool]) -> dict[str, Any]:
     """Of all sampled answers. entropy is the Monte Carlo estimate, the mean of -log p, in nats a
-    token."""
+    token; wrong_and_truncated counts the answers to eligible questions that are not rewritten
+    because they were cut off (unless --rewrite-truncated asks for it)."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     grades = [grade for group in groups for grade in group.grades]
     texts = [text for group in groups for text in group.texts]
+    of_eligible = [group for group, is_one in zip(groups, eligible, strict=True) if is_one]
     tokens = sum(len(rollout.token_ids) for rollout in rollouts)
     logprobs = sum(sum(rollout.logprobs) for rollout in rollouts)
     return {
@@ -54,10 +56,16 @@ def rollout_metrics(groups: Sequence[Any], eligible: list[bool]) -> dict[str, An
         "mixed_share": mean(is_mixed(group) for group in groups),
         "eligible_share": mean(eligible),
         "truncated_share": mean(rollout.finish == "length" for rollout in rollouts),
+        "wrong_and_truncated": sum(count_wrong_and_truncated(group) for group in of_eligible),
         "reflective_share": mean(is_reflective(text) for text in texts),
         "length": tokens / len(rollouts),
         "entropy": -logprobs / tokens,
     }
+
+
+def count_wrong_and_truncated(group: Any) -> int:
+    answers = zip(group.rollouts, group.grades, strict=True)
+    return sum(rollout.finish == "length" and not grade.right for rollout, grade in answers)
 
 
 def is_mixed(group: Any) -> bool:

@@ -25,12 +25,11 @@ from support.settings import Settings
 
 Bytes = dict[str, float]  # what is held -> how many bytes it takes
 
-# FLOP/s of an update. GPU: an assumption, a fifth of an H100's bfloat16 peak. CPU: two cores.
-FLOP_RATE = {"cuda": 200e12, "cpu": 0.1e12}
-# Tokens a second that 0.5e9 parameters write, as measured with Qwen2.5-Coder-0.5B: on an H200, and
-# with 64 rows on two cores. Writing is bound by reading the weights, so that FLOP say nothing here.
-TOKEN_RATE = {"cuda": 8000, "cpu": 90}
-RIGHT_ANSWERS = 2  # of a question that become examples, at most (coldstart.solving_examples)
+# Measured with Qwen2.5-Coder-0.5B on an H200 and on two cores: FLOP/s of an update, and tokens a
+# second that are written in 768 and in 64 rows. Writing is bound by reading the weights, so that
+# FLOP say nothing there.
+FLOP_RATE = {"cuda": 60e12, "cpu": 0.1e12}
+TOKEN_RATE = {"cuda": 7500, "cpu": 90}
 
 
 def total(parts: Bytes) -> float:
@@ -192,7 +191,7 @@ def plan_of(
 
 
 class ColdstartCost(NamedTuple):
-    """What a cold start on a checkpoint's own answers takes."""
+    """What a cold start on a checkpoint's own answers takes, at most."""
 
     questions: int  # asked
     sampled: int  # tokens written, at most
@@ -211,13 +210,13 @@ def coldstart_cost(
     prompt_tokens: int,
     request_tokens: int,
 ) -> ColdstartCost:
-    """The cost where each question gives two right answers; with fewer, more questions are asked.
+    """The cost where every question is asked, and every answer as long as it may be.
 
     problems: how many questions there are to ask
     device, prompt_tokens, request_tokens: as in plan_of
     """
     c = settings
-    questions = min(problems, math.ceil(c.coldstart_examples / RIGHT_ANSWERS))
+    questions = c.coldstart_rounds * min(problems, c.coldstart_questions)
     sampled = questions * (c.k * c.max_new_tokens + c.m_max * c.max_reply_tokens)
 
     solving = prompt_tokens + c.max_new_tokens
@@ -242,11 +241,10 @@ def format_cost(cost: ColdstartCost) -> str:
     """The cost of the cold start in two lines, with the rates that it assumes."""
     sampling = math.ceil(cost.sampled / cost.token_rate / 60)  # minutes
     updating = math.ceil(cost.flop / cost.flop_rate / 60)
-    asked = f"{cost.questions:,} questions if each gives {RIGHT_ANSWERS} right answers"
-    sampled = f"at most {cost.sampled:,} tokens written"
-    trained = f"at most {cost.trained:,.0f} tokens, {cost.flop / 1e12:,.0f} TFLOP"
+    sampled = f"{cost.sampled:,} tokens written"
+    trained = f"{cost.trained:,.0f} tokens, {cost.flop / 1e12:,.0f} TFLOP"
     return (
-        f"cold start: {asked}, {sampled}: "
+        f"cold start: at most {cost.questions:,} questions, {sampled}: "
         f"{sampling:,} min at {cost.token_rate:,.0f} tokens/s (assumed)\n"
         f"  its updates: {trained}: "
         f"{updating:,} min at {cost.flop_rate / 1e12:g} TFLOP/s (assumed)"

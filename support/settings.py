@@ -139,6 +139,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         lr=1e-6,
         micro_tokens=4096,
         coldstart_updates=200,
+        coldstart_questions=500,
         coldstart_rounds=2,
         coldstart_lr=1e-5,
         eval_problems=200,

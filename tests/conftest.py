@@ -24,6 +24,7 @@ from support.tokenizer import PLAIN, Tokenizer
 PROJECT = Path(__file__).parents[1]
 SHARED = PROJECT.parent / "shared"  # development data beside the checkout; not part of the project
 SMOLLM2 = Path(os.environ.get("NANOTAPO_SMOLLM2", PROJECT / "models" / "smollm2"))
+QWEN = Path(os.environ.get("NANOTAPO_QWEN", PROJECT / "models" / "qwen"))
 
 QUESTIONS = [f"Say {n}." for n in range(1, 5)]
 
@@ -50,6 +51,14 @@ def smollm2() -> Path:
     if not (SMOLLM2 / "config.json").is_file():
         pytest.skip("needs SmolLM2-135M-Instruct in models/smollm2 or in $NANOTAPO_SMOLLM2")
     return SMOLLM2
+
+
+@pytest.fixture(scope="session")
+def qwen() -> Path:
+    """Qwen2.5-Coder-0.5B-Instruct as a Hugging Face folder."""
+    if not (QWEN / "config.json").is_file():
+        pytest.skip("needs Qwen2.5-Coder-0.5B-Instruct in models/qwen or in $NANOTAPO_QWEN")
+    return QWEN
 
 
 # ---------------------------------------------------------------- random models

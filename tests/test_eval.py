@@ -6,11 +6,14 @@ import math
 import shutil
 
 import pytest
+import torch
 from conftest import run_cli, shared
 from safetensors.torch import load_file, save_file
 
 import eval as evaluation
+from data import load_problems
 from eval import Answer, majority_is_right, pass_at_k, standard_error, summarize
+from rollout import Policy
 from support.report import format_table
 from tasks import Problem
 
@@ -133,3 +136,21 @@ def test_smollm2_answers_gsm8k(smollm2, monkeypatch, capsys):
     arguments = (smollm2, "--data", problems, "--limit", 2, "--max-new-tokens", 24)
     code, printed, _ = run_cli(monkeypatch, capsys, evaluation.main, *arguments)
     assert code == 0 and "2 questions x 1, temperature 0.0" in printed
+
+
+# ---------------------------------------------------------------- a real checkpoint
+
+
+@pytest.mark.slow
+def test_greedy_answers_of_a_real_checkpoint_are_those_of_transformers(qwen):
+    """30 problems of GSM8K, in transformers one at a time, so that nothing is padded there."""
+    from transformers import AutoModelForCausalLM
+
+    problems = load_problems(str(shared("data/gsm8k_test.jsonl")), "test", 30)
+    policy = Policy.from_pretrained(str(qwen), "cpu")
+    _, answers = evaluation.evaluate(policy, problems, max_new_tokens=160)
+    theirs = AutoModelForCausalLM.from_pretrained(qwen, dtype=torch.float32)
+    for problem, (ours,) in zip(problems, answers, strict=True):
+        prompt = policy.tokenizer.question_prompt(problem.question)
+        written = theirs.generate(torch.tensor([prompt]), max_new_tokens=160, do_sample=False)
+        assert policy.tokenizer.decode(written[0, len(prompt) :].tolist()) == ours.text

@@ -14,7 +14,7 @@ import tasks
 import train
 from checker import Grade
 from data import load_problems
-from rollout import Group, Policy, Trajectory, answer_problems
+from rollout import Group, Policy, Rollout, Trajectory, answer_problems
 from support.metrics import Means
 from support.settings import Settings, parse_settings
 from tasks import Problem
@@ -93,7 +93,8 @@ def test_an_entropy_bonus_has_the_gradient_of_the_full_logits(model):
 def group_of(rights: list[bool]) -> Group:
     texts = [f"answer {i}" for i in range(len(rights))]
     grades = [Grade(right, float(right)) for right in rights]
-    return Group(Problem("Q", "1", solution="1+0=1\n#### 1"), [], texts, grades)
+    rollouts = [Rollout([1], [1], [0.0], "stop") for _ in rights]
+    return Group(Problem("Q", "1", solution="1+0=1\n#### 1"), rollouts, texts, grades)
 
 
 def test_the_gold_solution_can_be_the_teacher_where_no_answer_is_right():

@@ -53,6 +53,7 @@ def test_answers_are_counted_by_what_is_right_and_by_what_was_paid():
         "mixed_share": 1 / 2,
         "eligible_share": 1 / 2,
         "truncated_share": 1 / 4,
+        "wrong_and_truncated": 1,
         "reflective_share": 1 / 4,
         "length": 12 / 4,
         "entropy": 0.25,

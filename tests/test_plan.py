@@ -163,7 +163,8 @@ def test_a_disk_that_is_too_small_is_said_before_the_start(tmp_path):
 
 
 def cost_for(config, device="cuda", problems=10**6, **changes):
-    sizes = {"coldstart_examples": 21, "coldstart_updates": 5, "coldstart_batch": 4}
+    sizes = {"coldstart_questions": 9, "coldstart_rounds": 2}
+    sizes |= {"coldstart_updates": 5, "coldstart_batch": 4}
     sizes |= {"k": 8, "m_max": 3, "max_new_tokens": 30, "max_reply_tokens": 50}
     return coldstart_cost(
         Settings(**{**sizes, **changes}),
@@ -175,12 +176,11 @@ def cost_for(config, device="cuda", problems=10**6, **changes):
     )
 
 
-def test_a_cold_start_samples_answers_and_constructions_of_the_questions_it_needs():
-    """21 examples are two right answers of 10 questions and one of an 11th."""
+def test_a_cold_start_samples_answers_and_constructions_of_its_questions_at_most():
     cost = cost_for(small_config())
-    assert cost.questions == 11
-    assert cost.sampled == 11 * (8 * 30 + 3 * 50)
-    assert cost_for(small_config(), problems=7).questions == 7  # there are no more
+    assert cost.questions == 2 * 9
+    assert cost.sampled == 18 * (8 * 30 + 3 * 50)
+    assert cost_for(small_config(), problems=7).questions == 2 * 7  # there are no more
 
 
 def test_an_update_of_the_cold_start_takes_six_flop_a_parameter_and_token():
@@ -193,22 +193,20 @@ def test_an_update_of_the_cold_start_takes_six_flop_a_parameter_and_token():
 
 def test_larger_models_write_slower_and_smaller_ones_no_faster():
     large = small_config(vocab_size=10**8 // 3)
-    assert cost_for(small_config()).token_rate == 8000
+    assert cost_for(small_config()).token_rate == 7500
     assert cost_for(small_config(), device="cpu").token_rate == 90
-    assert cost_for(large).token_rate == pytest.approx(8000 * 0.5e9 / matrices_of(10**8 // 3))
+    assert cost_for(large).token_rate == pytest.approx(7500 * 0.5e9 / matrices_of(10**8 // 3))
 
 
 def test_the_minutes_of_a_cold_start_are_said_with_the_rates_behind_them():
-    """480,001 tokens at 8,000 a second are a moment more than a minute."""
-    cost = cost_for(small_config())._replace(sampled=480_001, trained=7e5, flop=36e15)
+    """450,001 tokens at 7,500 a second are a moment more than a minute."""
+    cost = cost_for(small_config())._replace(sampled=450_001, trained=7e5, flop=10.8e15)
     first, second = format_cost(cost).splitlines()
     assert first == (
-        "cold start: 11 questions if each gives 2 right answers, at most 480,001 tokens written: "
-        "2 min at 8,000 tokens/s (assumed)"
+        "cold start: at most 18 questions, 450,001 tokens written: "
+        "2 min at 7,500 tokens/s (assumed)"
     )
-    assert second == (
-        "  its updates: at most 700,000 tokens, 36,000 TFLOP: 3 min at 200 TFLOP/s (assumed)"
-    )
+    assert second == ("  its updates: 700,000 tokens, 10,800 TFLOP: 3 min at 60 TFLOP/s (assumed)")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,87 @@
+"""How well a checkpoint constructs, on wrong answers of its own: assisted, and alone in the paper's
+format.
+
+    python bench/constructions.py MODEL --data gsm8k_train.jsonl --name before \\
+        --out results/gsm8k/constructions.json
+
+Answers are sampled until there are enough pairs of a wrong answer and a right sibling; both
+protocols rewrite the same pairs. The counts go into --out under "assisted_NAME" and
+"unassisted_NAME" (and without the name, for the last that were measured), beside what stands there
+already; every construction goes into OUT.NAME.jsonl, to be read by hand.
+"""
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import common  # noqa: F401  (it finds the project)
+import torch
+
+from augment import Construction, construct, grade_constructions, select_candidates
+from data import load_problems
+from rollout import Policy, answer_problems
+from support.files import read_json, write_text
+from support.metrics import construction_counts, construction_record, json_line
+from support.settings import PRESETS, Settings, seed_of
+
+PROTOCOLS = {"assisted": "assisted", "unassisted": "instruct"}  # name -> --synthesis
+
+
+def collect_pairs(policy: Policy, wanted: int, settings: Settings) -> list[Construction]:
+    """So many pairs from the policy's answers to the problems, in their order."""
+    problems = load_problems(settings.data, "train")
+    pairs: list[Construction] = []
+    for first in range(0, len(problems), settings.questions):
+        some = problems[first : first + settings.questions]
+        groups = answer_problems(policy, some, settings, seed_of(settings.seed, "rollout", first))
+        pairs += select_candidates(groups, settings, seed_of(settings.seed, "construct", first))
+        print(f"{first + len(some)} questions, {len(pairs)} pairs", flush=True)
+        if len(pairs) >= wanted:
+            break
+    return pairs[:wanted]
+
+
+def rewritten(policy: Policy, pairs: list[Construction], settings: Settings) -> list[Construction]:
+    """What the policy makes of the pairs by settings.synthesis; the pairs stay as they are."""
+    copies = [replace(pair) for pair in pairs]
+    construct(policy, copies, settings, seed_of(settings.seed, "construct"))
+    grade_constructions(copies, settings)
+    return copies
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("model", help="a Hugging Face folder or a hub name")
+    parser.add_argument("--data", default="gsm8k")
+    parser.add_argument("--pairs", type=int, default=200)
+    parser.add_argument("--questions", type=int, default=32, help="asked at a time")
+    parser.add_argument("--max-new-tokens", type=int, default=512)
+    parser.add_argument("--max-rows", type=int, default=256)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--name", default="before")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+
+    preset = PRESETS["gsm8k"] | {"model": args.model, "data": args.data, "seed": args.seed}
+    sizes = {name: getattr(args, name) for name in ("questions", "max_new_tokens", "max_rows")}
+    settings = Settings(**{**preset, **sizes})
+    policy = Policy.from_pretrained(args.model, "cuda" if torch.cuda.is_available() else "cpu")
+    pairs = collect_pairs(policy, args.pairs, settings)
+
+    counts = read_json(args.out) if args.out.is_file() else {}
+    lines = []
+    for protocol, synthesis in PROTOCOLS.items():
+        made = rewritten(policy, pairs, replace(settings, synthesis=synthesis))
+        name = f"{protocol}_{args.name}"
+        counts[name] = construction_counts(made)
+        counts[protocol] = counts[name]  # the last one measured
+        print(name, counts[name], flush=True)
+        for construction in made:
+            lines.append(json_line({"protocol": name, **construction_record(construction, 0)}))
+    write_text(args.out, json.dumps(counts, indent=1) + "\n")
+    write_text(args.out.with_suffix(f".{args.name}.jsonl"), "".join(lines))
+
+
+if __name__ == "__main__":
+    main()
