@@ -464,13 +464,18 @@ def continued(kept: str, reply: str) -> ParsedReply:
     """
     written = reply.rstrip()
     diagnosis = written.strip().split("\n")[0]
-    lines = Counter(line.strip() for line in written.split("\n") if line.strip())
     refused = ""
     if not diagnosis:
         refused = "empty reconstruction"
-    elif max(lines.values()) >= 3:
+    elif repeats_itself(written):
         refused = "repeats itself"
     return ParsedReply(diagnosis, kept + TURN + written, refused)
+
+
+def repeats_itself(text: str) -> bool:
+    """Whether a line stands there three times; one of signs alone, such as \\[, does not count."""
+    lines = Counter(line.strip() for line in text.split("\n") if re.search(r"\w", line))
+    return max(lines.values(), default=0) >= 3
 
 
 def format_reply(analysis: str, reconstruction: str) -> str:

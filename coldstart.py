@@ -17,14 +17,15 @@ Departures from the paper:
 - With --synthesis assisted a program helped to construct (augment.py), so that a checkpoint which
   cannot do it alone has something to learn from. Each such construction becomes an example of the
   paper's unassisted format too: request with both answers -> analysis and reconstruction.
-- Only constructions whose diagnosis names a number of the step before it are learned from
-  [inferred].
+- Only constructions whose diagnosis names a number of the step before it, and speaks to nobody, are
+  learned from [inferred].
 
 construction_report says how well the policy constructs when RL begins.
 """
 
 import math
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -291,11 +292,13 @@ def is_worth_learning(made: Construction, settings: Settings) -> bool:
 def is_about_the_error(made: Construction) -> bool:
     """Whether the diagnosis names a number of the step before it, if that has numbers.
 
-    "Wait, let us do it again" teaches nothing.
+    "Wait, let us do it again" teaches nothing. One that speaks to somebody ("you made a mistake")
+    is no thought of the policy's own.
     """
     prefix, diagnosis, _ = made.parts
     numbers = numbers_in(split_steps(prefix)[-1])
-    return not numbers or bool(numbers & numbers_in(diagnosis))
+    names_one = not numbers or bool(numbers & numbers_in(diagnosis))
+    return names_one and not re.search(r"\byour?\b", diagnosis, re.IGNORECASE)
 
 
 def construction_examples(

@@ -444,6 +444,13 @@ def test_what_an_assisted_reply_may_not_do(letters, monkeypatch, reply, changes,
     assert made.refused == reason and not made.token_ids and made.parsed
 
 
+def test_three_formulas_are_no_repetition(letters, monkeypatch):
+    """Each of them begins with a line that is \\[ and ends with one that is \\]."""
+    reply = " no:" + "".join(f"\n\\[\n{n}=4\n\\]\n" for n in ("2+2", "1+3", "3+1")) + "#### 5"
+    made = Assisted(letters, monkeypatch, {"5\n5": 2.0}, reply).construct()
+    assert made.refused == "" and made.grade.right
+
+
 def test_an_answer_too_long_to_be_read_beside_the_right_one_is_not_rewritten(letters, monkeypatch):
     policy = Assisted(letters, monkeypatch, {"5": 2.0}, FIXED)
     policy.model.config.max_position_embeddings = 300

@@ -174,6 +174,7 @@ def construction(diagnosis: str, **changes) -> Construction:
         (construction("Wait, 2+2 is not 5."), True),
         (construction("Wait, let us do it again."), False),  # it says nothing
         (construction("Wait, 7 is wrong."), False),  # it is about something else
+        (construction("Wait, you wrote 5, and it is 4."), False),  # it speaks to somebody
         (construction("Wait, no.", parts=["Add.", "Wait, no.", "2+2=4"]), True),  # no number there
         (construction("Wait, not 5.", grade=Grade(False, 0.0)), False),
         (construction("Wait, not 5.", prefix_tokens=0), False),
