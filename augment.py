@@ -41,11 +41,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from checker import Grade, grade, visible
-from rollout import Group, Policy, Rollout, Trajectory, sample_from
-from support.logprobs import score
+from rollout import Group, Policy, Rollout, sample_from
+from support.first_error import Reading, up_to_first_errors
 from support.reflection import is_reflective
 from support.settings import Settings
-from support.steps import split_steps
 from support.tokenizer import Tokenizer
 from support.worked_lines import first_difference
 from tasks import Problem
@@ -104,7 +103,6 @@ sentence what is wrong with that step; then correct it and go on to the end.""",
     ("brief", "full"): "Rewrite:",
 }
 TURN = "\n\nWait,"  # --synthesis assisted: with it the program hands over to the policy
-DOUBT = 1.0  # nats: a number that y+ makes less likely by more is doubted
 # What a reply says that speaks of its request, and not of the problem.
 OF_THE_REQUEST = re.compile(
     r"for your eyes|in your own words|(?:wrong|right) answer above|reference (?:answer|solution)",
@@ -247,77 +245,23 @@ def labelled(name: str, lines: list[str]) -> str:
 
 
 def keep_to_first_errors(policy: Policy, pairs: list[Construction], settings: Settings) -> None:
-    """Fill in `kept` of each pair: y- up to and including its first error, as the policy sees it.
-
-    The policy reads y- twice: behind the bare question, and behind the request that shows y+. The
-    first error is the first step with a number that y+ makes less likely by more than DOUBT.
-    Where two answers only differ in their words, no number does. A y- that has no room behind the
-    request keeps nothing.
-    """
-    context = policy.model.config.max_position_embeddings
-    readable = []
-    steps_of_pair = []
-    alone = []
-    informed = []
+    """Fill in `kept` of each pair: y- up to and including its first error, as the policy sees it
+    (support/first_error.py). A y- that has no room behind the request keeps nothing."""
+    tokenizer = policy.tokenizer
+    reads = []
     for pair in pairs:
-        prompt = policy.tokenizer.question_prompt(pair.problem.question)
-        request = policy.tokenizer.prompt(request_of(pair, settings))
-        steps = tokens_of_steps(pair.wrong, prompt, policy.tokenizer)
-        token_ids = [token for step in steps for token in step]
-        if len(request) + len(token_ids) <= context:
-            readable.append(pair)
-            steps_of_pair.append(steps)
-            alone.append(Trajectory(prompt, token_ids))
-            informed.append(Trajectory(request, token_ids))
-
-    arguments = settings.temperature, settings.micro_tokens
-    alone_logp = score(policy.model, alone, *arguments)
-    informed_logp = score(policy.model, informed, *arguments)
-    for number, pair in enumerate(readable):
-        drops = [a - b for a, b in zip(alone_logp[number], informed_logp[number], strict=True)]
-        doubts = doubts_of(steps_of_pair[number], drops, policy.tokenizer)
-        last = first_doubted(doubts)
-        pair.kept = "".join(split_steps(pair.wrong.strip())[: last + 1]).rstrip()
-
-
-def tokens_of_steps(wrong: str, prompt: list[int], tokenizer: Tokenizer) -> list[list[int]]:
-    """The token ids of each step of y- behind its prompt."""
-    behind = list(prompt)
-    steps = []
-    for step in split_steps(wrong.strip()):
-        token_ids = tokenizer.encode(step, behind)
-        steps.append(token_ids)
-        behind += token_ids
-    return steps
-
-
-def doubts_of(steps: list[list[int]], drops: list[float], tokenizer: Tokenizer) -> list[float]:
-    """For each step, by how many nats y+ makes one of its numbers less likely, at most.
-
-    drops: log-prob without y+ minus log-prob with it, for each token of the steps
-    """
-    doubts = []
-    position = 0
-    for step in steps:
-        doubt = 0.0
-        for token in step:
-            if any(character.isdigit() for character in tokenizer.decode([token])):
-                doubt = max(doubt, drops[position])
-            position += 1
-        doubts.append(doubt)
-    return doubts
-
-
-def first_doubted(doubts: list[float]) -> int:
-    """The first step that is doubted by more than DOUBT, else the one that is doubted most.
-
-    >>> first_doubted([0.1, 2.5, 4.0]), first_doubted([0.1, 0.6, 0.2])
-    (1, 1)
-    """
-    for step, doubt in enumerate(doubts):
-        if doubt > DOUBT:
-            return step
-    return doubts.index(max(doubts))
+        reads.append(
+            Reading(
+                pair.wrong.strip(),
+                alone=tokenizer.question_prompt(pair.problem.question),
+                informed=tokenizer.prompt(request_of(pair, settings)),
+            )
+        )
+    beginnings = up_to_first_errors(
+        policy.model, tokenizer, reads, settings.temperature, settings.micro_tokens
+    )
+    for pair, kept in zip(pairs, beginnings, strict=True):
+        pair.kept = kept
 
 
 # ---------------------------------------------------------------- step 3: what becomes of a reply
@@ -330,7 +274,8 @@ def construct(
 
     These are all reasons for which a reply yields no trajectory; each is counted:
 
-        no room for a reply        the synthesis prompt fills the context; nothing is sampled
+        no room for a reply        the synthesis prompt fills the context, or with "assisted" y- is
+                                   empty or does not fit beside it; nothing is sampled
         truncated                  the reply did not end by itself
         no <analysis>              a tag is missing (so for each of the four)
         repeated <analysis>        a tag stands there twice (so for each of the four)

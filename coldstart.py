@@ -296,7 +296,8 @@ def is_about_the_error(made: Construction) -> bool:
     is no thought of the policy's own.
     """
     prefix, diagnosis, _ = made.parts
-    numbers = numbers_in(split_steps(prefix)[-1])
+    last_step = "".join(split_steps(prefix)[-1:])
+    numbers = numbers_in(last_step)
     names_one = not numbers or bool(numbers & numbers_in(diagnosis))
     return names_one and not re.search(r"\byour?\b", diagnosis, re.IGNORECASE)
 

@@ -25,6 +25,7 @@ from augment import (
 )
 from checker import Grade
 from rollout import Group, Policy, Rollout
+from support import first_error
 from support.metrics import construction_metrics, format_parts
 from support.settings import Settings
 from support.tokenizer import PLAIN, Tokenizer
@@ -372,7 +373,7 @@ class Assisted:
         self.drops = drops  # a text of y- -> how much less likely y+ makes its first character
         self.reply = reply
         self.asked: list[str] = []
-        monkeypatch.setattr(augment, "score", self.score)
+        monkeypatch.setattr(first_error, "score", self.score)
         monkeypatch.setattr(augment, "sample_from", self.sample_from)
 
     def score(self, model, rows, temperature, micro_tokens) -> list[list[float]]:
@@ -453,6 +454,7 @@ def test_three_formulas_are_no_repetition(letters, monkeypatch):
 
 def test_an_answer_too_long_to_be_read_beside_the_right_one_is_not_rewritten(letters, monkeypatch):
     policy = Assisted(letters, monkeypatch, {"5": 2.0}, FIXED)
+    assert policy.construct("").refused == "no room for a reply"  # nor is an empty one
     policy.model.config.max_position_embeddings = 300
     made = policy.construct()
     assert made.refused == "no room for a reply" and policy.asked == [] and made.kept == ""
