@@ -29,8 +29,9 @@ Departures from the paper, and what it leaves open:
 - **The temperature of replies** can be another than that of answers (--reply-temperature)
   [inferred]: where y_ref is trained on, its log-probs are computed anew.
 - The wording of the prompts [inferred, the paper's are not public].
-- A reply that is only a copy of y+ is refused [inferred]: it holds neither a mistake nor a
-  diagnosis.
+- Refused are too [inferred]: a reply that is only a copy of y+, for it holds neither a mistake nor
+  a diagnosis; one that speaks of its request, which nobody sees where it is trained on; an assisted
+  one that repeats itself.
 """
 
 import random
@@ -78,7 +79,7 @@ Reply with exactly:
 <reconstruction>
 ...
 </reconstruction>""",
-    # the same, where the program begins the reply with the policy's own wrong answer and "Wait,"
+    # where the program begins the reply, with the policy's own wrong answer and "Wait,"
     "assisted": """{question}
 
 Reason step by step, and put your final answer within \\boxed{{}}.
@@ -105,7 +106,8 @@ sentence what is wrong with that step; then correct it and go on to the end.""",
 TURN = "\n\nWait,"  # --synthesis assisted: with it the program hands over to the policy
 # What a reply says that speaks of its request, and not of the problem.
 OF_THE_REQUEST = re.compile(
-    r"for your eyes|in your own words|(?:wrong|right) answer above|reference (?:answer|solution)",
+    r"for your eyes|in your own words|(?:wrong|right) answer (?:above|given|to it)"
+    r"|(?:the|a) reference (?:answer|solution)",
     re.IGNORECASE,
 )
 
@@ -123,7 +125,7 @@ class Construction:
     kept: str = ""  # --synthesis assisted: y- up to and including its first error
     reply: str = ""
     reply_tokens: int = 0  # generated, whether of use or not
-    # each tag once and in order, with a text inside and no other tag; "assisted" needs no tags
+    # each tag once and in order, with a text inside and no other tag; "assisted": it came to an end
     parsed: bool = False
     refused: str = ""  # why there is no trajectory; "" where there is one
     analysis: str = ""
@@ -214,6 +216,13 @@ def request_of(pair: Construction, settings: Settings) -> str:
     return synthesis_prompt(
         question, pair.wrong, pair.sibling, settings.synthesis, settings.reconstruction
     )
+
+
+def styles_of(settings: Settings) -> list[str]:
+    """The wordings that a run uses: what is assisted is learned and reported unassisted too."""
+    if settings.synthesis == "assisted":
+        return ["assisted", "instruct"]
+    return [settings.synthesis]
 
 
 def marked_difference(wrong: str, sibling: str) -> tuple[str, str]:
@@ -333,11 +342,14 @@ def read_reply(
     made: Construction, reply: Rollout, tokenizer: Tokenizer, settings: Settings
 ) -> None:
     """Refuse the reply with a reason, or make its reconstruction a trajectory."""
-    made.reply = tokenizer.decode(reply.token_ids)
+    made.reply = text_behind(reply.prompt_ids, reply.token_ids, tokenizer)
     made.reply_tokens = len(reply.token_ids)
-    is_assisted = settings.synthesis == "assisted"
-    parsed = continued(made.kept, made.reply) if is_assisted else parse_reply(made.reply)
-    made.parsed = is_assisted or not parsed.refused
+    if settings.synthesis == "assisted":
+        parsed = continued(made.kept, made.reply)
+        made.parsed = reply.finish == "stop"
+    else:
+        parsed = parse_reply(made.reply)
+        made.parsed = not parsed.refused
     made.analysis = parsed.analysis
     made.y_ref = parsed.reconstruction
     prompt = tokenizer.question_prompt(made.problem.question)  # y_ref is trained on behind it
@@ -349,6 +361,13 @@ def read_reply(
         measure(made, prompt, tokenizer)
 
 
+def text_behind(prompt_ids: list[int], token_ids: list[int], tokenizer: Tokenizer) -> str:
+    """The text of these ids as it stands behind the prompt. On its own, a SentencePiece tokenizer
+    would leave out the space that it begins with."""
+    before = tokenizer.decode(prompt_ids)
+    return tokenizer.decode(prompt_ids + token_ids)[len(before) :]
+
+
 def refusal(
     made: Construction, parse_error: str, finish: str, tokens: int, settings: Settings
 ) -> str:
@@ -358,7 +377,7 @@ def refusal(
         return parse_error
     if settings.reconstruction == "prefix" and made.y_ref == made.sibling.strip():
         return "copy of the right answer"
-    if OF_THE_REQUEST.search(made.reply):
+    if OF_THE_REQUEST.search(made.y_ref):
         return "speaks of its request"
     if tokens + 1 > settings.max_new_tokens:
         return "too long"
@@ -442,8 +461,9 @@ def measure(made: Construction, prompt: list[int], tokenizer: Tokenizer) -> None
     y_ref = made.token_ids[:-1]
     wrong = tokenizer.encode(made.wrong.strip(), behind=prompt)
     sibling = tokenizer.encode(made.sibling.strip(), behind=prompt)
-    made.prefix_tokens = common_prefix(y_ref, wrong)
-    while next_is_shared(y_ref, made.prefix_tokens, made.wrong.strip(), tokenizer):
+    may_share = made.kept or made.wrong.strip()
+    made.prefix_tokens = common_prefix(y_ref, tokenizer.encode(may_share, behind=prompt))
+    while next_is_shared(y_ref, made.prefix_tokens, may_share, tokenizer):
         made.prefix_tokens += 1
     made.prefix_share = made.prefix_tokens / len(y_ref)
     made.left_at = made.prefix_tokens / max(len(wrong), 1)

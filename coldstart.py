@@ -17,8 +17,8 @@ Departures from the paper:
 - With --synthesis assisted a program helped to construct (augment.py), so that a checkpoint which
   cannot do it alone has something to learn from. Each such construction becomes an example of the
   paper's unassisted format too: request with both answers -> analysis and reconstruction.
-- Only constructions whose diagnosis names a number of the step before it, and speaks to nobody, are
-  learned from [inferred].
+- Only right constructions whose diagnosis names a number of the step before it, and speaks to
+  nobody, are learned from [inferred].
 
 construction_report says how well the policy constructs when RL begins.
 """
@@ -61,13 +61,12 @@ from support.metrics import (
     construction_metrics,
     fidelity,
     format_counts,
-    is_micro_reflective,
+    is_about_the_error,
     rollout_metrics,
 )
 from support.optim import clipped_update, coldstart_optimizers
 from support.runs import Interrupts, RunFolder, number_of
 from support.settings import TINY, Settings, seed_of
-from support.steps import numbers_in, split_steps
 from support.tokenizer import PLAIN, Tokenizer
 from support.worked_lines import correct, is_sound
 from tasks import Problem, Task, rungs_of, task_with_mistakes
@@ -79,6 +78,8 @@ NOTHING_OF_USE = (
     "and TAPO will be GRPO at a higher price. Ask more questions (--coldstart-questions), lower "
     "--reply-temperature, take --synthesis assisted or a stronger --model"
 )
+
+SPEAKS_TO = re.compile(r"\byour?\b", re.IGNORECASE)
 
 SKILLS = (  # --coldstart-mix gives their shares in this order
     "solve",  # question -> right answer
@@ -114,24 +115,29 @@ def coldstart(
     skip(examples, made * settings.coldstart_batch)
 
     total = settings.coldstart_updates
-    with Interrupts() as interrupts, progress_bar(total, "cold start", "update", made) as bar:
+    with progress_bar(total, "cold start", "update", made) as bar:
         for update in range(made + 1, total + 1):
-            batch = list(islice(examples, settings.coldstart_batch))
-            loss = supervised_gradients(policy.model, batch, settings.micro_tokens)
-            warm_up = min(1.0, update / max(settings.coldstart_warmup, 1))
-            decay = 1 - (update - 1) / total
-            lr = settings.coldstart_lr * (decay * warm_up)
-            norm = clipped_update(policy.model, optimizers, lr, settings.grad_clip)
-            if update % 20 == 0 or update == total:
-                record = {"stage": "coldstart", "step": update, "loss": loss, "grad_norm": norm}
-                folder.log("metrics.jsonl", record)
-                bar.set_postfix(refresh=False, loss=f"{loss:.3f}")
-            bar.update()
-            stops = interrupts.came
-            if stops or folder.save_is_due(settings.save_minutes):
-                save(policy, optimizers, settings, folder, update)
-            if stops:
-                break  # whoever leaves Interrupts then gets KeyboardInterrupt
+            try:
+                # At the start of a round this samples for a long time: a signal stops it at once.
+                batch = list(islice(examples, settings.coldstart_batch))
+            except KeyboardInterrupt:
+                if update > made + 1:
+                    save(policy, optimizers, settings, folder, update - 1)
+                raise
+            with Interrupts() as interrupts:  # whoever leaves it after one gets KeyboardInterrupt
+                loss = supervised_gradients(policy.model, batch, settings.micro_tokens)
+                warm_up = min(1.0, update / max(settings.coldstart_warmup, 1))
+                decay = 1 - (update - 1) / total
+                lr = settings.coldstart_lr * (decay * warm_up)
+                norm = clipped_update(policy.model, optimizers, lr, settings.grad_clip)
+                if update % 20 == 0 or update == total:
+                    record = {"stage": "coldstart", "step": update, "loss": loss, "grad_norm": norm}
+                    folder.log("metrics.jsonl", record)
+                    bar.set_postfix(refresh=False, loss=f"{loss:.3f}")
+                bar.update()
+                ends_round = update < total and update % updates_of_round(settings) == 0
+                if interrupts.came or ends_round or folder.save_is_due(settings.save_minutes):
+                    save(policy, optimizers, settings, folder, update)
 
 
 def save(
@@ -191,8 +197,7 @@ def own_examples(
     second round can learn from what the first has taught. Raises InputError where the policy gets
     nothing right.
     """
-    updates = math.ceil(settings.coldstart_updates / settings.coldstart_rounds)
-    updates = math.ceil(settings.coldstart_updates / settings.coldstart_rounds)
+    updates = updates_of_round(settings)
     questions = min(settings.coldstart_questions, len(problems))
     chunks = chunks_of(problems, settings.questions)
     for number in count():
@@ -201,8 +206,14 @@ def own_examples(
         yield from islice(examples, updates * settings.coldstart_batch)
 
 
+def updates_of_round(settings: Settings) -> int:
+    """How many updates are made from what one round collects."""
+    return math.ceil(settings.coldstart_updates / settings.coldstart_rounds)
+
+
 def chunks_of(problems: list[Problem], size: int) -> Iterator[tuple[int, list[Problem]]]:
     """Endless (number, problems): `size` problems at a time, pass after pass."""
+    size = min(size, len(problems))
     for number in count():
         first = number * size % len(problems)
         yield number, problems[first : first + size]
@@ -223,7 +234,7 @@ def collect_round(
     questions: int,
     settings: Settings,
     folder: RunFolder,
-    updates: int,
+    updates_made: int,
 ) -> list[Trajectory]:
     """The examples of a round that begins after so many updates, from about so many questions at
     most. What was constructed is said, and where nothing of it was of use."""
@@ -233,7 +244,7 @@ def collect_round(
     with progress_bar(wanted, "cold start: own answers", "example") as bar:
         for number, some in chunks:
             collect = partial(examples_from, policy, some, settings, number)
-            found = folder.collected(number, updates, collect)
+            found = folder.collected(number, updates_made, collect)
             examples += [Trajectory(*token_ids) for token_ids in found["examples"]]
             counts.update(found["counts"])
             bar.update(len(examples) - bar.n)
@@ -245,7 +256,7 @@ def collect_round(
             " found none; start from a stronger --model, give easier --data, or allow longer "
             "answers with --max-new-tokens"
         )
-    print_above_bar(f"cold start, after {updates} updates: {format_counts(counts)}")
+    print_above_bar(f"cold start, after {updates_made} updates: {format_counts(counts)}")
     if counts["learned"] == 0:
         note(NOTHING_OF_USE)
     return examples
@@ -269,7 +280,11 @@ def examples_from(
     for made in learned:
         examples += construction_examples(made, policy.tokenizer, settings)
     counts |= construction_counts(constructions) | {"learned": len(learned)}
-    token_ids = [(example.prompt_ids, example.token_ids) for example in examples]
+    context = policy.model.config.max_position_embeddings
+    token_ids = []
+    for example in examples:
+        if len(example.prompt_ids) + len(example.token_ids) <= context:
+            token_ids.append((example.prompt_ids, example.token_ids))
     return {"examples": token_ids, "counts": counts}
 
 
@@ -286,20 +301,8 @@ def is_worth_learning(made: Construction, settings: Settings) -> bool:
     """Right, and with a wrong prefix and a diagnosis that is about it where they were asked for."""
     if settings.reconstruction == "full":
         return made.grade.right
-    return made.grade.right and is_micro_reflective(made) and is_about_the_error(made)
-
-
-def is_about_the_error(made: Construction) -> bool:
-    """Whether the diagnosis names a number of the step before it, if that has numbers.
-
-    "Wait, let us do it again" teaches nothing. One that speaks to somebody ("you made a mistake")
-    is no thought of the policy's own.
-    """
-    prefix, diagnosis, _ = made.parts
-    last_step = "".join(split_steps(prefix)[-1:])
-    numbers = numbers_in(last_step)
-    names_one = not numbers or bool(numbers & numbers_in(diagnosis))
-    return names_one and not re.search(r"\byour?\b", diagnosis, re.IGNORECASE)
+    # "Wait, let us do it again" teaches nothing; "you made a mistake" is said to somebody
+    return made.grade.right and is_about_the_error(made) and not SPEAKS_TO.search(made.parts[1])
 
 
 def construction_examples(

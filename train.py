@@ -47,9 +47,10 @@ from tasks import Problem, task_with_mistakes
 
 WARNING_STEPS = 5  # after which too few constructions are warned of
 TOO_FEW = (
-    "less than one in ten wrong answers became a micro-reflective trajectory. This is GRPO at a "
-    "higher price. See `refused` in metrics.jsonl and the replies in samples.jsonl; try a cold "
-    "start with more examples, --synthesis assisted or a stronger --model"
+    "less than one pair in ten became a micro-reflective trajectory: GRPO at a higher price. "
+    "Without pairs, look at right_share: no question has --n-pos right and --n-neg wrong answers. "
+    "With pairs, see `refused` in metrics.jsonl and the replies in samples.jsonl, and try a cold "
+    "start with more examples, another --synthesis or a stronger --model"
 )
 
 # ---------------------------------------------------------------- one step
@@ -207,6 +208,7 @@ def update_policy(
     constructed_part = micro_batches_of(*whole, needed & constructed, settings)
 
     measured: dict[str, Any] = {"trained_rows": int(needed.sum()), "loss": None, "grad_norm": None}
+    measured["taught_rows"] = int((needed & constructed & moves).sum())  # constructed ones
     means = metrics.Means()
     split = settings.split_gradients and bool(sampled_part) and bool(constructed_part)
     for _ in range(settings.updates if measured["trained_rows"] else 0):
@@ -460,10 +462,12 @@ def train(run: Run, checkpoint: Path) -> None:
 
 def warn_of_few_constructions(run: Run) -> None:
     """Say once that TAPO has next to nothing to train on, as soon as a few steps show it."""
-    if run.has_warned or not run.settings.constructs:
+    is_tapo = run.settings.algo == "tapo" and run.settings.reconstruction == "prefix"
+    if run.has_warned or not is_tapo:
         return
     counts = metrics.counts_of_steps(run.folder.logged("rl")[-WARNING_STEPS:])
-    if counts["steps"] == WARNING_STEPS and counts["micro-reflective"] < counts["pairs"] / 10:
+    useful = counts["with a diagnosis about the error"]
+    if counts["steps"] == WARNING_STEPS and useful < max(counts["pairs"], 1) / 10:
         note(f"{metrics.format_counts(counts)}: {TOO_FEW}")
         run.has_warned = True
 
@@ -502,7 +506,7 @@ def print_outcome(run: Run, before: dict[str, Any]) -> None:
             break
     if settings.constructs:
         counts = metrics.counts_of_steps(run.folder.logged("rl"))
-        print(f"constructed: {metrics.format_counts(counts)}\n")
+        print(f"constructed in all: {metrics.format_counts(counts)}\n")
     after = run.held_out_measures(settings.steps)
     drawn = f"sampled at temperature {settings.temperature}, seed {settings.seed}"
     print(f"{len(run.held_out)} held-out problems, {drawn}:\n")
@@ -558,14 +562,16 @@ def print_plan(run: Run) -> None:
     answers costs, before its first step."""
     settings = run.settings
     longest = max((p.question for p in run.problems + run.held_out), key=len)
-    style = settings.synthesis
-    request = augment.synthesis_prompt(longest, "", "", style, settings.reconstruction)
     tokenizer = run.policy.tokenizer
+    requests = [
+        tokenizer.prompt(augment.synthesis_prompt(longest, "", "", style, settings.reconstruction))
+        for style in augment.styles_of(settings)
+    ]
     config = run.policy.model.config
     sizes: dict[str, Any] = {
         "device": run.policy.model.device.type,
         "prompt_tokens": len(tokenizer.question_prompt(longest)),
-        "request_tokens": len(tokenizer.prompt(request)),
+        "request_tokens": max(len(request) for request in requests),
     }
     planned = plan.plan_of(
         settings,

@@ -1,5 +1,4 @@
-"""How well a checkpoint constructs, on wrong answers of its own: assisted, and alone in the paper's
-format.
+"""How well a checkpoint rewrites wrong answers of its own, with assistance and without.
 
     python bench/constructions.py MODEL --data gsm8k_train.jsonl --name before \\
         --out results/gsm8k/constructions.json
@@ -21,7 +20,8 @@ import torch
 from augment import Construction, construct, grade_constructions, select_candidates
 from data import load_problems
 from rollout import Policy, answer_problems
-from support.files import read_json, write_text
+from support.cli import run_main
+from support.files import InputError, read_json, write_text
 from support.metrics import construction_counts, construction_record, json_line
 from support.settings import PRESETS, Settings, seed_of
 
@@ -62,6 +62,8 @@ def main() -> None:
     parser.add_argument("--name", default="before")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    if not args.out.parent.is_dir():
+        raise InputError(f"--out: expected a file in a folder that exists, found {args.out}")
 
     preset = PRESETS["gsm8k"] | {"model": args.model, "data": args.data, "seed": args.seed}
     sizes = {name: getattr(args, name) for name in ("questions", "max_new_tokens", "max_rows")}
@@ -84,4 +86,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

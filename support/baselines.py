@@ -20,7 +20,7 @@ from torch import Tensor
 from support.logprobs import padded, score
 from support.settings import Settings, seed_of
 
-HINTED = {
+HINTED = {  # by --synthesis
     "instruct": "{question}\n\nA right answer, for your eyes only:\n{sibling}\n\n"
     "Answer the problem in your own words.",
     "brief": "{question}\n{sibling}\nAgain:",
@@ -31,7 +31,8 @@ def hinted_question(question: str, sibling: str, style: str) -> str:
     """The question with a right answer in sight, OPSD's privileged context."""
     if style == "brief":  # every line says what it is, as in the synthesis prompt
         sibling = "\n".join(f"right:{line}" for line in sibling.split("\n"))
-    return HINTED[style].format(question=question, sibling=sibling)
+    wording = "brief" if style == "brief" else "instruct"
+    return HINTED[wording].format(question=question, sibling=sibling)
 
 
 # ---------------------------------------------------------------- SFT

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from support.files import InputError
 from support.reflection import is_reflective
-from support.steps import whole_steps
+from support.steps import numbers_in, split_steps, whole_steps
 from support.worked_lines import first_difference
 
 
@@ -88,7 +88,7 @@ def construction_metrics(constructions: Sequence[Any]) -> dict[str, Any]:
         "parse_share": mean(c.parsed for c in constructions),
         "kept_share": mean(not c.refused for c in constructions),
         "trajectories": len(made),
-        "micro_reflective": sum(is_micro_reflective(c) for c in constructions),
+        "about_the_error": sum(is_about_the_error(c) for c in constructions),
         "refused": dict(Counter(c.refused for c in constructions if c.refused)),
         "ref_reward": mean(c.grade.reward for c in made),
         "ref_right_share": mean(c.grade.right for c in made),
@@ -106,9 +106,23 @@ def is_micro_reflective(construction: Any) -> bool:
     return not construction.refused and has_parts
 
 
+def is_about_the_error(construction: Any) -> bool:
+    """Whether the diagnosis names a number of the step before it, if that step has numbers; a
+    correction must follow."""
+    if not is_micro_reflective(construction):
+        return False
+    prefix, diagnosis, correction = construction.parts
+    numbers = numbers_in("".join(split_steps(prefix)[-1:]))
+    names_one = not numbers or bool(numbers & numbers_in(diagnosis))
+    return names_one and prefix != "" and correction != ""
+
+
 def construction_counts(constructions: Sequence[Any]) -> dict[str, int]:
     """Of so many pairs: replies that parsed; trajectories whose prefix is one step of the wrong
-    answer or more, word for word and whole; that have a diagnosis right behind it; that are right.
+    answer or more, word for word and whole; that have a diagnosis right behind it; one that names a
+    number of the step before it; that are right.
+
+    With --synthesis assisted the program sees to "verbatim", and begins the diagnosis.
     """
     made = [c for c in constructions if not c.refused]
     return {
@@ -116,6 +130,7 @@ def construction_counts(constructions: Sequence[Any]) -> dict[str, int]:
         "parsed": sum(c.parsed for c in constructions),
         "verbatim": sum(whole_steps(c.wrong, c.parts[0]) > 0 for c in made),
         "diagnosis": sum(is_micro_reflective(c) for c in made),
+        "about the error": sum(is_about_the_error(c) for c in made),
         "right": sum(c.grade.right for c in made),
     }
 
@@ -127,13 +142,17 @@ def format_counts(counts: Mapping[str, int]) -> str:
 
 def counts_of_steps(records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """What some steps constructed, from their lines in metrics.jsonl."""
-    constructed = [record for record in records if "pairs" in record]
-    return {
-        "steps": len(constructed),
-        "pairs": sum(record["pairs"] for record in constructed),
-        "trajectories trained on": sum(record["trajectories"] for record in constructed),
-        "micro-reflective": sum(record["micro_reflective"] for record in constructed),
+    constructed = [record for record in records if "about_the_error" in record]
+    names = {
+        "pairs": "pairs",
+        "trajectories": "trajectories",
+        "with an advantage": "taught_rows",
+        "with a diagnosis about the error": "about_the_error",
     }
+    counts = {"steps": len(constructed)}
+    for shown, name in names.items():
+        counts[shown] = sum(record[name] for record in constructed)
+    return counts
 
 
 def fidelity(constructions: Sequence[Any]) -> dict[str, float | None]:

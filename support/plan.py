@@ -184,10 +184,18 @@ def plan_of(
     answers = c.k + c.m_max if c.constructs else c.k
     tokens_of_step = c.questions * (prompt_tokens + answers * c.max_new_tokens)  # at most
     longest = max(call.prompt + call.reply for call in calls)
+    if has_coldstart:
+        longest = max(longest, min(constructing_tokens(c, request_tokens), context))
     micro_tokens = max(min(c.micro_tokens, tokens_of_step), longest)  # one long row still goes
     return memory_plan(
         c, config, calls, device=device, micro_tokens=micro_tokens, prefill_tokens=prefill_tokens
     )
+
+
+def constructing_tokens(settings: Settings, request_tokens: int) -> int:
+    """Of the longest example that teaches to construct: two answers in the request, then an
+    analysis, which is part of a reply, and a reconstruction, as long as an answer."""
+    return request_tokens + 3 * settings.max_new_tokens + settings.max_reply_tokens
 
 
 class ColdstartCost(NamedTuple):
@@ -196,7 +204,7 @@ class ColdstartCost(NamedTuple):
     questions: int  # asked
     sampled: int  # tokens written, at most
     token_rate: float  # tokens a second
-    trained: float  # tokens of the examples of all updates, at most
+    trained: int  # tokens of the examples of all updates, at most
     flop: float  # of these updates
     flop_rate: float  # FLOP a second
 
@@ -216,12 +224,11 @@ def coldstart_cost(
     device, prompt_tokens, request_tokens: as in plan_of
     """
     c = settings
-    questions = c.coldstart_rounds * min(problems, c.coldstart_questions)
-    sampled = questions * (c.k * c.max_new_tokens + c.m_max * c.max_reply_tokens)
-
-    solving = prompt_tokens + c.max_new_tokens
-    constructing = request_tokens + 2 * c.max_new_tokens + c.max_reply_tokens
-    example = (solving + constructing) / 2  # tokens
+    chunks = math.ceil(min(problems, c.coldstart_questions) / c.questions)
+    questions = c.coldstart_rounds * chunks * c.questions
+    asked = questions + min(problems, c.report_questions)
+    sampled = asked * (c.k * c.max_new_tokens + c.m_max * c.max_reply_tokens)
+    example = max(prompt_tokens + c.max_new_tokens, constructing_tokens(c, request_tokens))
     trained = c.coldstart_updates * c.coldstart_batch * example
 
     parameters = Sizes(config, device).weights / 4
@@ -238,16 +245,16 @@ def coldstart_cost(
 
 
 def format_cost(cost: ColdstartCost) -> str:
-    """The cost of the cold start in two lines, with the rates that it assumes."""
+    """The cost of the cold start in two lines, with the rates at which it was counted."""
     sampling = math.ceil(cost.sampled / cost.token_rate / 60)  # minutes
     updating = math.ceil(cost.flop / cost.flop_rate / 60)
     sampled = f"{cost.sampled:,} tokens written"
     trained = f"{cost.trained:,.0f} tokens, {cost.flop / 1e12:,.0f} TFLOP"
     return (
         f"cold start: at most {cost.questions:,} questions, {sampled}: "
-        f"{sampling:,} min at {cost.token_rate:,.0f} tokens/s (assumed)\n"
+        f"{sampling:,} min at {cost.token_rate:,.0f} tokens/s\n"
         f"  its updates: {trained}: "
-        f"{updating:,} min at {cost.flop_rate / 1e12:g} TFLOP/s (assumed)"
+        f"{updating:,} min at {cost.flop_rate / 1e12:g} TFLOP/s"
     )
 
 

@@ -124,7 +124,7 @@ class RunFolder:
         and read where a run that is resumed comes to it again.
 
         step: how many updates were made before it
-        collect: makes what is collected, a list of what JSON can hold
+        collect: makes what is collected, which JSON can hold
         """
         if number not in self.rounds:
             found = collect()

@@ -282,6 +282,8 @@ def check_start(settings: Settings, can_start_anew: bool) -> None:
     """
     has_start = bool(can_start_anew or settings.model or settings.resume)
     expect(has_start, "--data", "'builtin', or a --model to start from", settings.data)
+    is_possible = settings.synthesis != "assisted" or not can_start_anew
+    expect(is_possible, "--synthesis assisted", "problems from a file", f"--data {settings.data}")
     rewrites_in_coldstart = settings.stage != "rl" and not can_start_anew
     if settings.constructs or rewrites_in_coldstart:
         fits = settings.n_pos + settings.n_neg <= settings.k

@@ -176,10 +176,8 @@ def construction(diagnosis: str, **changes) -> Construction:
         (construction("Wait, 7 is wrong."), False),  # it is about something else
         (construction("Wait, you wrote 5, and it is 4."), False),  # it speaks to somebody
         (construction("Wait, no.", parts=["Add.", "Wait, no.", "2+2=4"]), True),  # no number there
-        (
-            construction("Wait, no.", parts=["", "Wait, no.", "2+2=4"]),
-            True,
-        ),  # a line break was kept
+        (construction("Wait, no.", parts=["", "Wait, no.", "2+2=4"]), False),  # nothing was kept
+        (construction("Wait, not 5.", parts=["2+2=5", "Wait, not 5.", ""]), False),
         (construction("Wait, not 5.", grade=Grade(False, 0.0)), False),
         (construction("Wait, not 5.", prefix_tokens=0), False),
         (construction("Wait, not 5.", diagnosis_tokens=0), False),

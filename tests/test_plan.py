@@ -102,11 +102,14 @@ def test_a_step_holds_each_question_once_and_constructions_where_they_are_made()
 
 
 def test_one_row_longer_than_a_micro_batch_still_goes():
-    """A synthesis prompt holds two answers, and no row is longer than the context of 256."""
+    """A synthesis prompt holds two answers; the cold start learns a whole one behind it. No row is
+    longer than the context of 256."""
     settings = Settings(micro_tokens=1, max_new_tokens=32, max_reply_tokens=40)
     nothing_constructed = replace(settings, stage="rl", algo="grpo")
     assert tokens_of(nothing_constructed, request_tokens=20) == 11 + 32
-    assert tokens_of(settings, request_tokens=20) == 20 + 2 * 32 + 40
+    without_coldstart = replace(settings, stage="rl")
+    assert tokens_of(without_coldstart, request_tokens=20) == 20 + 2 * 32 + 40
+    assert tokens_of(settings, request_tokens=20) == 20 + 3 * 32 + 40
     assert tokens_of(settings, request_tokens=10**6) == 256
 
 
@@ -165,7 +168,14 @@ def test_a_disk_that_is_too_small_is_said_before_the_start(tmp_path):
 def cost_for(config, device="cuda", problems=10**6, **changes):
     sizes = {"coldstart_questions": 9, "coldstart_rounds": 2}
     sizes |= {"coldstart_updates": 5, "coldstart_batch": 4}
-    sizes |= {"k": 8, "m_max": 3, "max_new_tokens": 30, "max_reply_tokens": 50}
+    sizes |= {
+        "questions": 5,
+        "report_questions": 4,
+        "k": 8,
+        "m_max": 3,
+        "max_new_tokens": 30,
+        "max_reply_tokens": 50,
+    }
     return coldstart_cost(
         Settings(**{**sizes, **changes}),
         config,
@@ -178,15 +188,15 @@ def cost_for(config, device="cuda", problems=10**6, **changes):
 
 def test_a_cold_start_samples_answers_and_constructions_of_its_questions_at_most():
     cost = cost_for(small_config())
-    assert cost.questions == 2 * 9
-    assert cost.sampled == 18 * (8 * 30 + 3 * 50)
-    assert cost_for(small_config(), problems=7).questions == 2 * 7  # there are no more
+    assert cost.questions == 2 * 10  # asked 5 at a time
+    assert cost.sampled == (20 + 4) * (8 * 30 + 3 * 50)  # 4 for the report
+    assert cost_for(small_config(), problems=4).questions == 2 * 5  # there are no more
 
 
 def test_an_update_of_the_cold_start_takes_six_flop_a_parameter_and_token():
-    """An example has 10 + 30 tokens, or 40 + 2 x 30 + 50 under the synthesis prompt."""
+    """The longest has two answers of 30 in its request of 40, an analysis and an answer."""
     cost = cost_for(small_config())
-    assert cost.trained == 5 * 4 * (40 + 150) / 2
+    assert cost.trained == 5 * 4 * (40 + 3 * 30 + 50)
     assert cost.flop == 6 * matrices_of(97) * cost.trained
     assert cost_for(small_config(), checkpointing=True).flop == 8 * matrices_of(97) * cost.trained
 
@@ -200,13 +210,12 @@ def test_larger_models_write_slower_and_smaller_ones_no_faster():
 
 def test_the_minutes_of_a_cold_start_are_said_with_the_rates_behind_them():
     """450,001 tokens at 7,500 a second are a moment more than a minute."""
-    cost = cost_for(small_config())._replace(sampled=450_001, trained=7e5, flop=10.8e15)
+    cost = cost_for(small_config())._replace(sampled=450_001, trained=700_000, flop=10.8e15)
     first, second = format_cost(cost).splitlines()
     assert first == (
-        "cold start: at most 18 questions, 450,001 tokens written: "
-        "2 min at 7,500 tokens/s (assumed)"
+        "cold start: at most 20 questions, 450,001 tokens written: 2 min at 7,500 tokens/s"
     )
-    assert second == ("  its updates: 700,000 tokens, 10,800 TFLOP: 3 min at 60 TFLOP/s (assumed)")
+    assert second == ("  its updates: 700,000 tokens, 10,800 TFLOP: 3 min at 60 TFLOP/s")
 
 
 @pytest.mark.parametrize(

@@ -803,7 +803,7 @@ def test_an_assisted_run_goes_from_its_cold_start_through_its_steps(
     (report,) = [record for record in logged if record["stage"] == "constructions"]
     assert report["assisted"]["pairs"] == report["unassisted"]["pairs"] == report["pairs"]
     assert report["assisted"]["parsed"] == report["pairs"] > 0
-    assert "constructed: 1 steps, " in out
+    assert "constructed in all: 1 steps, " in out
     for record in read_lines(folder / "samples.jsonl"):
         assert record["wrong"].startswith(record["kept"]) and record["kept"]
 
@@ -811,19 +811,39 @@ def test_an_assisted_run_goes_from_its_cold_start_through_its_steps(
 def test_a_run_with_next_to_no_constructions_says_so_once(learned, tmp_path, capsys):
     """Users paid for TAPO and got GRPO, and nobody told them."""
     run = make_run(learned, tmp_path / "run")
-    counts = {"stage": "rl", "pairs": 10, "trajectories": 3, "micro_reflective": 0}
+    counts = {"stage": "rl", "pairs": 10, "trajectories": 3, "taught_rows": 2, "about_the_error": 0}
     for step in range(1, 7):
         run.folder.log("metrics.jsonl", {**counts, "step": step})
         train.warn_of_few_constructions(run)
         err = capsys.readouterr().err
-        assert ("0 micro-reflective: less than one in ten" in err) is (step == 5)
-    assert "50 pairs, 15 trajectories trained on" not in err
+        said = (
+            "5 steps, 50 pairs, 15 trajectories, 10 with an advantage, "
+            "0 with a diagnosis about the error: less than one pair in ten"
+        )
+        assert (said in err) is (step == 5)
 
-    run = make_run(learned, tmp_path / "other")
+
+@pytest.mark.parametrize(
+    ("counts", "changes", "warns"),
+    [
+        ({"pairs": 0, "trajectories": 0, "taught_rows": 0, "about_the_error": 0}, {}, True),
+        ({"pairs": 10, "trajectories": 3, "taught_rows": 2, "about_the_error": 1}, {}, False),
+        (
+            {"pairs": 9, "trajectories": 9, "taught_rows": 9, "about_the_error": 0},
+            {"reconstruction": "full"},  # whose trajectories have no diagnosis
+            False,
+        ),
+        ({"pairs": 9, "micro_reflective": 0}, {}, False),  # the lines of an older version
+    ],
+)
+def test_the_warning_is_for_runs_that_could_be_better(
+    learned, tmp_path, capsys, counts, changes, warns
+):
+    run = make_run(learned, tmp_path / "run", **changes)
     for step in range(1, 7):
-        run.folder.log("metrics.jsonl", {**counts, "micro_reflective": 1, "step": step})
+        run.folder.log("metrics.jsonl", {"stage": "rl", **counts, "step": step})
         train.warn_of_few_constructions(run)
-    assert capsys.readouterr().err == ""
+    assert ("GRPO at a higher price" in capsys.readouterr().err) is warns
 
 
 @pytest.mark.parametrize(
