@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import tokenizers
 import torch
 import torch.nn.functional as F
+from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
 
 from augment import TAGS, format_reply, synthesis_prompt
@@ -97,6 +99,40 @@ def small_model(*args, seed: int = 0, scale: float = 8.0, **changes) -> Transfor
 @pytest.fixture
 def model() -> Transformer:
     return small_model()
+
+
+# ---------------------------------------------------------------- a tokenizer with a seam
+
+BOUNDARY = "▁"
+TEXTS = ["First 2+2=4\nWait, 2+2=5 is wrong.", "<|user|>\n<|assistant|>\n", "How many? Answer:\n"]
+ZEPHYR = (
+    "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + eos_token }}\n{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+
+
+def sentencepiece(kind: str) -> Tokenizer:
+    """A tokenizer that marks the start of every word, as those of Llama 2 and Yi do."""
+    inner = tokenizers.Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    if kind == "Prepend":
+        replace = normalizers.Replace(" ", BOUNDARY)
+        inner.normalizer = normalizers.Sequence([normalizers.Prepend(BOUNDARY), replace])
+    else:
+        inner.pre_tokenizer = pre_tokenizers.Metaspace(BOUNDARY, kind, split=False)
+    to_spaces = decoders.Replace(BOUNDARY, " ")
+    strip = decoders.Strip(" ", 1, 0)
+    parts = [to_spaces, decoders.ByteFallback(), decoders.Fuse(), strip]
+    inner.decoder = decoders.Sequence(parts)
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    trainer = trainers.BpeTrainer(
+        vocab_size=450, special_tokens=["<unk>", "<s>", "</s>", *bytes_], show_progress=False
+    )
+    inner.train_from_iterator(TEXTS * 9, trainer)
+    # the bytes are ordinary pieces, and a line break is one of them
+    fields = json.loads(inner.to_str())
+    fields["added_tokens"] = fields["added_tokens"][:3]
+    inner = tokenizers.Tokenizer.from_str(json.dumps(fields))
+    return Tokenizer(inner, {}, ZEPHYR, "</s>")
 
 
 # ---------------------------------------------------------------- log-probs of rows not packed

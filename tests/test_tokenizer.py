@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tokenizers
 import transformers
-from conftest import mutated_bytes
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
+from conftest import BOUNDARY, ZEPHYR, mutated_bytes, sentencepiece
+from tokenizers import AddedToken
 
 from coldstart import as_trajectory
 from data import load_problems
@@ -147,10 +146,6 @@ CHATML = (
     "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-ZEPHYR = (
-    "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + eos_token }}\n{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
-)
 QUESTION = [{"role": "user", "content": "How many <b>?"}]
 
 
@@ -237,33 +232,7 @@ def test_the_stop_ids_of_the_files_stay(tokenizer, tmp_path):
 
 # ---------------------------------------------------------------- what stands before an answer
 
-BOUNDARY = "▁"
-TEXTS = ["First 2+2=4\nWait, 2+2=5 is wrong.", "<|user|>\n<|assistant|>\n", "How many? Answer:\n"]
 ANSWERS = ["First 2+2=4", "2+2=4\nFirst", "Wait, 2+2=4", "<analysis>is</analysis>", "four"]
-
-
-def sentencepiece(kind: str) -> Tokenizer:
-    """A tokenizer that marks the start of every word, as those of Llama 2 and Yi do."""
-    inner = tokenizers.Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-    if kind == "Prepend":
-        replace = normalizers.Replace(" ", BOUNDARY)
-        inner.normalizer = normalizers.Sequence([normalizers.Prepend(BOUNDARY), replace])
-    else:
-        inner.pre_tokenizer = pre_tokenizers.Metaspace(BOUNDARY, kind, split=False)
-    to_spaces = decoders.Replace(BOUNDARY, " ")
-    strip = decoders.Strip(" ", 1, 0)
-    parts = [to_spaces, decoders.ByteFallback(), decoders.Fuse(), strip]
-    inner.decoder = decoders.Sequence(parts)
-    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
-    trainer = trainers.BpeTrainer(
-        vocab_size=450, special_tokens=["<unk>", "<s>", "</s>", *bytes_], show_progress=False
-    )
-    inner.train_from_iterator(TEXTS * 9, trainer)
-    # the bytes are ordinary pieces, and a line break is one of them
-    fields = json.loads(inner.to_str())
-    fields["added_tokens"] = fields["added_tokens"][:3]
-    inner = tokenizers.Tokenizer.from_str(json.dumps(fields))
-    return Tokenizer(inner, {}, ZEPHYR, "</s>")
 
 
 @pytest.mark.parametrize("kind", ["Prepend", "first", "always"])
