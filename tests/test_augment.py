@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import tokenizers
+from conftest import sentencepiece
 from tokenizers import decoders, models, normalizers, trainers
 
 import augment
@@ -372,6 +373,7 @@ class Assisted:
         self.model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=2000))
         self.drops = drops  # a text of y- -> how much less likely y+ makes its first character
         self.reply = reply
+        self.scored: list[tuple[list[int], float]] = []  # prompts, temperatures
         self.asked: list[str] = []
         monkeypatch.setattr(first_error, "score", self.score)
         monkeypatch.setattr(augment, "sample_from", self.sample_from)
@@ -379,6 +381,7 @@ class Assisted:
     def score(self, model, rows, temperature, micro_tokens) -> list[list[float]]:
         scored = []
         for row in rows:
+            self.scored.append((row.prompt_ids, temperature))
             logprobs = [0.0] * len(row.token_ids)
             sees_sibling = "for your eyes" in self.tokenizer.decode(row.prompt_ids)
             text = self.tokenizer.decode(row.token_ids)
@@ -388,9 +391,12 @@ class Assisted:
         return scored
 
     def sample_from(self, policy, prompts, n, **sampling) -> list[list[Rollout]]:
-        self.asked += [self.tokenizer.decode(prompt) for prompt in prompts]
-        ids = [*self.tokenizer.encode(self.reply), self.tokenizer.eos_id]
-        return [[Rollout(prompt, ids, [0.0] * len(ids), "stop")] for prompt in prompts]
+        replies = []
+        for prompt in prompts:
+            self.asked.append(self.tokenizer.decode(prompt))
+            ids = [*self.tokenizer.encode(self.reply, behind=prompt), self.tokenizer.eos_id]
+            replies.append([Rollout(prompt, ids, [0.0] * len(ids), "stop")])
+        return replies
 
     def construct(self, wrong: str = LONG, **changes) -> Construction:
         settings = Settings(**{"synthesis": "assisted", "max_new_tokens": 200, **changes})
@@ -415,6 +421,24 @@ def test_the_assisted_policy_goes_on_behind_its_own_first_error(letters, monkeyp
     assert letters.decode(made.token_ids) == made.y_ref
     assert made.parts == [made.kept, "Wait, 2+2 is not 5.", "2+2=4\n4+1=5\n#### 5"]
     assert made.analysis == "2+2 is not 5." and made.diagnosis_tokens > 0
+
+
+def test_the_prefix_and_the_reply_keep_their_spaces_with_sentencepiece(monkeypatch):
+    """On its own the prefix would get a space, and the reply would lose its own: "Wait,2+2"."""
+    policy = Assisted(sentencepiece("first"), monkeypatch, {}, FIXED)
+    made = policy.construct()
+    assert made.kept == "We have 2 and 2."
+    assert policy.asked[0].endswith("<|assistant|>\nWe have 2 and 2.\n\nWait,")
+    assert made.reply == FIXED and made.y_ref == "We have 2 and 2.\n\nWait," + FIXED
+
+
+def test_an_error_is_looked_for_as_the_answer_was_sampled(monkeypatch):
+    """Behind the prompt of the bare question, at the temperature of answers."""
+    tokenizer = sentencepiece("first")
+    policy = Assisted(tokenizer, monkeypatch, {}, FIXED)
+    policy.construct(temperature=0.7, reply_temperature=0.3)
+    informed = tokenizer.prompt(synthesis_prompt("Q?", LONG, RIGHT, "assisted", "prefix"))
+    assert policy.scored == [(tokenizer.question_prompt("Q?"), 0.7), (informed, 0.7)]
 
 
 def test_where_no_number_is_doubted_enough_the_most_doubted_ends_the_prefix(letters, monkeypatch):
