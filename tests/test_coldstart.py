@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
+from conftest import sentencepiece
 from small_runs import make_run
 
 import coldstart
@@ -20,11 +22,13 @@ from coldstart import (
     construction_examples,
     construction_report,
     example_text,
+    examples_from,
+    in_new_orders,
     is_worth_learning,
     own_examples,
     own_mistakes,
 )
-from rollout import Policy, Trajectory
+from rollout import Group, Policy, Rollout, Trajectory
 from support.baselines import hinted_question
 from support.files import read_lines
 from support.metrics import fidelity
@@ -106,7 +110,7 @@ def test_own_mistakes_come_with_a_sound_right_sibling(learned, tmp_path):
 # ---------------------------------------------------------------- a checkpoint's own examples
 
 
-def rounds_of(monkeypatch, folder: Path, learned: int = 1) -> Iterator[Trajectory]:
+def rounds_of(monkeypatch, folder: Path, learned: int = 1, **changes) -> Iterator[Trajectory]:
     """The examples of two rounds of 3 updates of 2. Each chunk of questions gives two examples,
     whose prompt is the chunk's number."""
 
@@ -123,6 +127,7 @@ def rounds_of(monkeypatch, folder: Path, learned: int = 1) -> Iterator[Trajector
         coldstart_examples=6,
         questions=2,
     )
+    settings = replace(settings, **changes)
     problems = [Problem(str(i), "1") for i in range(7)]
     run = RunFolder(folder)
     run.path.mkdir(exist_ok=True)
@@ -146,6 +151,38 @@ def test_each_round_learns_from_what_the_policy_of_its_moment_gave(tmp_path, mon
     again = rounds_of(monkeypatch, tmp_path / "run")  # a run that is resumed: nothing is asked anew
     monkeypatch.setattr(coldstart, "examples_from", Mock(side_effect=AssertionError))
     assert list(islice(again, 12)) == first + second
+
+
+@pytest.mark.parametrize(("questions", "chunks"), [(3, {0, 1}), (2000, {0, 1, 2, 3})])
+def test_a_round_asks_no_more_questions_than_it_may_or_than_there_are(
+    tmp_path, monkeypatch, questions, chunks
+):
+    """A policy that is seldom right would be asked the same questions again and again."""
+    changes = {"coldstart_examples": 100, "coldstart_questions": questions, "coldstart_updates": 16}
+    examples = rounds_of(monkeypatch, tmp_path / "run", **changes)
+    assert {example.prompt_ids[0] for example in islice(examples, 16)} == chunks
+
+
+def test_each_pass_over_a_rounds_examples_has_an_order_of_its_own():
+    size = 20
+    examples = [Trajectory([i], [i]) for i in range(size)]
+    orders = []
+    for number in (0, 1):
+        drawn = [e.prompt_ids[0] for e in islice(in_new_orders(examples, Settings(), number), 40)]
+        orders += [drawn[:size], drawn[size:]]
+    assert all(sorted(order) == list(range(size)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+
+
+def test_an_example_longer_than_the_context_is_left_out(monkeypatch):
+    problem = Problem("Q", "4")
+    rollouts = [Rollout([1, 2], [3] * length, [0.0] * length, "stop") for length in (4, 5)]
+    group = Group(problem, rollouts, ["4", "4"], [Grade(True, 1.0)] * 2)
+    monkeypatch.setattr(coldstart, "answer_problems", lambda *_: [group])
+    monkeypatch.setattr(coldstart, "select_and_construct", lambda *_: [])
+    model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=6))
+    found = examples_from(Policy(model, None), [problem], Settings(), 0)
+    assert found["examples"] == [([1, 2], [3] * 4)]
 
 
 def test_a_cold_start_that_can_learn_no_construction_says_so(tmp_path, monkeypatch, capsys):
@@ -187,6 +224,13 @@ def test_learned_from_is_a_right_repair_that_names_what_it_repairs(made, is_lear
     assert is_worth_learning(made, Settings()) is is_learned
 
 
+def test_of_rewrites_without_a_wrong_prefix_every_right_one_is_learned_from():
+    settings = Settings(reconstruction="full")
+    made = construction("It is 4.", prefix_tokens=0, diagnosis_tokens=0)
+    assert is_worth_learning(made, settings)
+    assert not is_worth_learning(replace(made, grade=Grade(False, 0.0)), settings)
+
+
 def test_an_assisted_construction_teaches_the_papers_format_to_reflect_and_to_go_on(learned):
     tokenizer = Policy.from_pretrained(str(learned), "cpu").tokenizer
     made = construction("Wait, 2+2 is not 5.", analysis="2+2 is not 5.", reply=" 2+2 is not 5.")
@@ -206,6 +250,18 @@ def test_an_assisted_construction_teaches_the_papers_format_to_reflect_and_to_go
     assert tokenizer.decode(going_on.token_ids) == " 2+2 is not 5."
     for example in (constructing, reflecting, going_on):
         assert example.token_ids[-1] == tokenizer.eos_id
+
+
+def test_what_a_construction_teaches_has_the_spaces_of_its_reply_with_sentencepiece():
+    """On its own the reply would begin with one more, and the analysis with one."""
+    tokenizer = sentencepiece("first")
+    made = construction("Wait, 2+2 is not 5.", analysis="2+2 is not 5.", reply=" 2+2 is not 5.")
+    made.token_ids = [*tokenizer.encode(made.y_ref), tokenizer.eos_id]
+    settings = Settings(synthesis="assisted")
+    constructing, _, going_on = construction_examples(made, tokenizer, settings)
+    texts = [tokenizer.decode(e.prompt_ids + e.token_ids) for e in (constructing, going_on)]
+    assert "<|assistant|>\n<analysis>" in texts[0]
+    assert texts[1].endswith("2+2=5\n\nWait, 2+2 is not 5.")
 
 
 # ---------------------------------------------------------------- how well it went

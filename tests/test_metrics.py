@@ -12,10 +12,13 @@ from rollout import Group, Rollout
 from support.files import InputError
 from support.metrics import (
     Means,
+    construction_counts,
     construction_metrics,
     construction_record,
+    counts_of_steps,
     gradient_metrics,
     gradients,
+    is_about_the_error,
     json_line,
     rollout_metrics,
     whole_samples,
@@ -70,6 +73,64 @@ def test_flat_groups_of_constructions_are_counted():
     metrics = construction_metrics(made)
     assert metrics["ref_flat_share"] == pytest.approx(2 / 3)
     assert metrics["kept_share"] == pytest.approx(6 / 7)
+
+
+def repair(prefix: str, diagnosis: str, **changes) -> Construction:
+    """A right rewriting of a wrong answer in three steps."""
+    fields = {"parsed": True, "grade": RIGHT, "prefix_tokens": 9, "diagnosis_tokens": 4, **changes}
+    parts = [prefix, diagnosis, "2+2=4\n#### 4"]
+    return Construction(0, PROBLEM, "3+3=6\n2+2=5\n#### 5", "#### 4", parts=parts, **fields)
+
+
+STEPS = "3+3=6\n2+2=5"
+ABOUT = "Wait, 2+2 is not 5."
+
+
+@pytest.mark.parametrize(
+    ("made", "counted"),
+    [
+        (repair(STEPS, ABOUT), "pairs, parsed, verbatim, diagnosis, about the error, right"),
+        (repair("3+3=6\n2+2", ABOUT), "pairs, parsed, diagnosis, about the error, right"),
+        (repair(STEPS, "Wait, no."), "pairs, parsed, verbatim, diagnosis, right"),
+        (repair(STEPS, "4.", diagnosis_tokens=0), "pairs, parsed, verbatim, right"),
+        (repair("", ABOUT, prefix_tokens=0), "pairs, parsed, right"),
+        (repair(STEPS, ABOUT, grade=WRONG), "pairs, parsed, verbatim, diagnosis, about the error"),
+        (repair(STEPS, ABOUT, refused="too long"), "pairs, parsed"),
+        (repair(STEPS, ABOUT, refused="no <analysis>", parsed=False), "pairs"),
+    ],
+)
+def test_what_a_construction_counts_as(made, counted):
+    counts = construction_counts([made, made])
+    names = ["pairs", "parsed", "verbatim", "diagnosis", "about the error", "right"]
+    assert counts == {name: 2 * (name in counted.split(", ")) for name in names}
+
+
+@pytest.mark.parametrize(
+    ("made", "is_about_it"),
+    [
+        (repair(STEPS, ABOUT), True),
+        (repair(STEPS, "Wait, 3+3 is not 6."), False),  # that is the step before
+        (repair(STEPS + "\nSo that is it.", "Wait, no."), True),  # a step without numbers
+        (repair(STEPS, ABOUT, refused="too long"), False),
+    ],
+)
+def test_a_diagnosis_about_the_error_names_a_number_of_the_step_before_it(made, is_about_it):
+    assert is_about_the_error(made) is is_about_it
+    assert construction_metrics([made, made])["about_the_error"] == 2 * is_about_it
+
+
+def test_steps_that_an_older_version_logged_are_not_counted():
+    """They do not say how many diagnoses were about the error."""
+    step = {"pairs": 9, "trajectories": 7, "taught_rows": 5, "about_the_error": 3}
+    old = {"pairs": 9, "micro_reflective": 1}
+    assert counts_of_steps([old, step, step]) == {
+        "steps": 2,
+        "pairs": 18,
+        "trajectories": 14,
+        "with an advantage": 10,
+        "with a diagnosis about the error": 6,
+    }
+    assert counts_of_steps([old])["pairs"] == 0
 
 
 def test_a_construction_is_logged_whole_and_as_json():
