@@ -149,6 +149,13 @@ def test_a_step_without_a_row_to_train_on_is_skipped(learned, tmp_path):
     assert report.update == nothing and same(before, weights_of(run.policy.model))
 
 
+def test_a_run_whose_constructions_are_assisted_can_learn_from_a_teacher(learned, tmp_path):
+    """Its preset names a wording that the teacher's prompt does not have."""
+    run = make_run(learned, tmp_path, algo="opsd", synthesis="assisted")
+    (metrics,) = take_steps(run, 1)
+    assert metrics["trained_rows"] > 0 and metrics["grad_norm"] > 0
+
+
 # ---------------------------------------------------------------- the teacher's prompt
 
 

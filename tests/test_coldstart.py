@@ -254,7 +254,7 @@ def test_an_assisted_construction_teaches_the_papers_format_to_reflect_and_to_go
 
 def test_what_a_construction_teaches_has_the_spaces_of_its_reply_with_sentencepiece():
     """On its own the reply would begin with one more, and the analysis with one."""
-    tokenizer = sentencepiece("first")
+    tokenizer = sentencepiece("Prepend")
     made = construction("Wait, 2+2 is not 5.", analysis="2+2 is not 5.", reply=" 2+2 is not 5.")
     made.token_ids = [*tokenizer.encode(made.y_ref), tokenizer.eos_id]
     settings = Settings(synthesis="assisted")

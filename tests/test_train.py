@@ -4,6 +4,7 @@ behind."""
 import json
 import pkgutil
 import signal
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from unittest.mock import Mock
@@ -639,10 +640,62 @@ def test_sigterm_stops_every_phase_with_one_line_and_what_is_made_stays(
     assert "\n" not in line
     if place == "coldstart.supervised_gradients":  # the update was made to its end
         assert "coldstart-1 is whole" in line
+    if place == "coldstart.examples_from":  # no question was asked after the signal
+        assert "no checkpoint was made yet" in line and not (cut / "collected.jsonl").exists()
     if place == "train.train_step":
         assert "step-1 is whole" in line
     assert run_cli(monkeypatch, capsys, train.main, "--out", cut, "--resume")[0] == 0
     assert_same_runs(whole, cut)
+
+
+@pytest.mark.parametrize("stop", [Killed, KeyboardInterrupt])
+def test_a_cold_start_that_is_stopped_in_its_second_round_keeps_the_first(
+    learned, tmp_path, monkeypatch, capsys, stop
+):
+    """A checkpoint stands before the second is collected, which takes long."""
+    whole = tmp_path / "whole"
+    cut = tmp_path / "cut"
+    changes = {"stage": "coldstart", "questions": 2, "coldstart_rounds": 2, "coldstart_updates": 4}
+    changes |= SHORT_COLDSTART
+    run_cli(monkeypatch, capsys, train.main, *flags(learned, whole, **changes))
+    rounds = read_lines(whole / "collected.jsonl")
+    of_second = [record["round"] for record in rounds if record["step"] == 2]
+    examples_from = coldstart.examples_from
+
+    def stopping(policy, problems, settings, number):
+        if number == of_second[1]:
+            raise stop
+        return examples_from(policy, problems, settings, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(coldstart, "examples_from", stopping)
+        with suppress(Killed):
+            run_cli(patched, capsys, train.main, *flags(learned, cut, **changes))
+    assert [path.name for path in RunFolder(cut).checkpoints()] == ["coldstart-2"]
+    assert len(read_lines(cut / "collected.jsonl")) == of_second[1]
+
+    learn = Mock(wraps=coldstart.supervised_gradients)
+    monkeypatch.setattr(coldstart, "supervised_gradients", learn)
+    assert run_cli(monkeypatch, capsys, train.main, "--out", cut, "--resume")[0] == 0
+    assert learn.call_count == 2  # those of the second round
+    assert_same_runs(whole, cut)
+
+
+def test_ctrl_c_while_examples_are_made_loses_no_update(learned, tmp_path, monkeypatch):
+    """On built-in problems new mistakes are collected where no round ends."""
+    run = make_run(learned, tmp_path / "run", coldstart_updates=9, coldstart_batch=2)
+
+    def stopped_examples(*_):
+        yield from [Trajectory([1, 2], [3, 4])] * 6
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(coldstart, "examples_for", stopped_examples)
+    with pytest.raises(KeyboardInterrupt):
+        coldstart.coldstart(run.policy, run.problems, run.settings, run.folder)
+    (checkpoint,) = run.folder.checkpoints()
+    assert checkpoint.name == "coldstart-3"
+    saved = Transformer.from_pretrained(checkpoint)
+    assert same(weights_of(saved), weights_of(run.policy.model))
 
 
 @pytest.mark.parametrize("write", [2, 5, 9, 14])
@@ -804,7 +857,9 @@ def test_an_assisted_run_goes_from_its_cold_start_through_its_steps(
     assert report["assisted"]["pairs"] == report["unassisted"]["pairs"] == report["pairs"]
     assert report["assisted"]["parsed"] == report["pairs"] > 0
     assert "constructed in all: 1 steps, " in out
-    for record in read_lines(folder / "samples.jsonl"):
+    made = read_lines(folder / "samples.jsonl")
+    assert made
+    for record in made:
         assert record["wrong"].startswith(record["kept"]) and record["kept"]
 
 
@@ -856,6 +911,7 @@ def test_the_warning_is_for_runs_that_could_be_better(
         ("--n-pos 5 --n-neg 4", "n_pos + n_neg <= k"),
         ("--algo grpo --k 4 --model m --data d.jsonl", "n_pos + n_neg <= k"),
         ("--data builtin:6", "builtin:6"),
+        ("--data builtin --synthesis assisted", "assisted: expected problems from a file"),
         ("--data nowhere.jsonl", "nowhere.jsonl"),
         ("--model ./nowhere --stage rl", "./nowhere"),
     ],
