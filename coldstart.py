@@ -121,7 +121,7 @@ def coldstart(
                 # At the start of a round this samples for a long time: a signal stops it at once.
                 batch = list(islice(examples, settings.coldstart_batch))
             except KeyboardInterrupt:
-                if update > made + 1:
+                if update > made + 1 and not folder.coldstart_checkpoint(update - 1).exists():
                     save(policy, optimizers, settings, folder, update - 1)
                 raise
             with Interrupts() as interrupts:  # whoever leaves it after one gets KeyboardInterrupt
