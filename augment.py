@@ -13,9 +13,9 @@ analysis says.
 
 Departures from the paper, and what it leaves open:
 - **Who finds the error, and who copies the prefix** (--synthesis). In all three the policy writes
-  every word of the diagnosis and of the correction.
+  the diagnosis and the correction; with "assisted" the program writes their first word, "Wait,".
   - instruct: the policy does both, as in the paper. A checkpoint of 0.5B weights cannot, before it
-    has learned it in the cold start: none of its replies kept a word of y-.
+    has learned it in the cold start: none of its replies kept a whole step of y-.
   - assisted, for such a checkpoint (the preset gsm8k): the policy's own log-probs say where y- goes
     wrong (keep_to_first_errors), and *the program* puts y- up to there, and "Wait,", at the
     beginning of its reply. The policy goes on from there; the prefix is verbatim by construction.
@@ -23,8 +23,8 @@ Departures from the paper, and what it leaves open:
     and marks it in the prompt. A model of 0.8 million weights does not learn in minutes to compare
     two answers (it found that line in 46% of the cases).
 - **Word for word** is asked for and measured (prefix_share, and verbatim_share in coldstart.py).
-  But for "assisted" it is not enforced: what the policy changes in the prefix is trained on as it
-  stands.
+  Only "assisted" enforces it; with the others, what the policy changes in the prefix is trained on
+  as it stands.
 - **Answers that were cut off** are not rewritten [inferred]: the first error of one may lie ahead.
 - **The temperature of replies** can be another than that of answers (--reply-temperature)
   [inferred]: where y_ref is trained on, its log-probs are computed anew.
@@ -103,7 +103,7 @@ sentence what is wrong with that step; then correct it and go on to the end.""",
     ("brief", "prefix"): "Reflect:",
     ("brief", "full"): "Rewrite:",
 }
-TURN = "\n\nWait,"  # --synthesis assisted: with it the program hands over to the policy
+HANDOVER = "\n\nWait,"  # --synthesis assisted: what the program writes last
 # What a reply says that speaks of its request, and not of the problem.
 OF_THE_REQUEST = re.compile(
     r"for your eyes|in your own words|(?:wrong|right) answer (?:above|given|to it)"
@@ -329,7 +329,7 @@ def prompt_of(pair: Construction, tokenizer: Tokenizer, settings: Settings) -> l
     request = tokenizer.prompt(request_of(pair, settings))
     if settings.synthesis != "assisted":
         return request
-    return request + tokenizer.encode(pair.kept + TURN, behind=request)
+    return request + tokenizer.encode(pair.kept + HANDOVER, behind=request)
 
 
 def has_room(pair: Construction, prompt: list[int], policy: Policy, settings: Settings) -> bool:
@@ -419,7 +419,7 @@ def parse_reply(reply: str) -> ParsedReply:
 
 
 def continued(kept: str, reply: str) -> ParsedReply:
-    """--synthesis assisted: y_ref is what was kept and what the policy wrote behind TURN.
+    """--synthesis assisted: y_ref is what was kept and what the policy wrote behind HANDOVER.
 
     The analysis, which the paper's format wants, is the diagnosis itself.
 
@@ -433,7 +433,7 @@ def continued(kept: str, reply: str) -> ParsedReply:
         refused = "empty reconstruction"
     elif repeats_itself(written):
         refused = "repeats itself"
-    return ParsedReply(diagnosis, kept + TURN + written, refused)
+    return ParsedReply(diagnosis, kept + HANDOVER + written, refused)
 
 
 def repeats_itself(text: str) -> bool:

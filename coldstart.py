@@ -17,8 +17,8 @@ Departures from the paper:
 - With --synthesis assisted a program helped to construct (augment.py), so that a checkpoint which
   cannot do it alone has something to learn from. Each such construction becomes an example of the
   paper's unassisted format too: request with both answers -> analysis and reconstruction.
-- Only right constructions whose diagnosis names a number of the step before it, and speaks to
-  nobody, are learned from [inferred].
+- Of a checkpoint's constructions only right ones are learned from, whose diagnosis names a number
+  of the last step of the prefix and says neither "you" nor "your" [inferred].
 
 construction_report says how well the policy constructs when RL begins.
 """
@@ -59,9 +59,9 @@ from support.logprobs import supervised_gradients
 from support.metrics import (
     construction_counts,
     construction_metrics,
+    diagnosis_names_a_number,
     fidelity,
     format_counts,
-    is_about_the_error,
     rollout_metrics,
 )
 from support.optim import clipped_update, coldstart_optimizers
@@ -302,13 +302,16 @@ def is_worth_learning(made: Construction, settings: Settings) -> bool:
     if settings.reconstruction == "full":
         return made.grade.right
     # "Wait, let us do it again" teaches nothing; "you made a mistake" is said to somebody
-    return made.grade.right and is_about_the_error(made) and not SPEAKS_TO.search(made.parts[1])
+    return (
+        made.grade.right and diagnosis_names_a_number(made) and not SPEAKS_TO.search(made.parts[1])
+    )
 
 
 def construction_examples(
     made: Construction, tokenizer: Tokenizer, settings: Settings
 ) -> list[Trajectory]:
-    """To construct in the paper's format, to reflect, and with --synthesis assisted to go on."""
+    """Examples from one construction: request -> tagged reply (the paper's format); question and
+    mistake -> correction; with --synthesis assisted also the begun reply -> its continuation."""
     unassisted = settings
     if settings.synthesis == "assisted":
         unassisted = replace(settings, synthesis="instruct")

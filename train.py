@@ -47,7 +47,7 @@ from tasks import Problem, task_with_mistakes
 
 WARNING_STEPS = 5  # after which too few constructions are warned of
 TOO_FEW = (
-    "less than one pair in ten became a micro-reflective trajectory: GRPO at a higher price. "
+    "less than one pair in ten gave a diagnosis that is of use: GRPO at a higher price. "
     "Without pairs, look at right_share: no question has --n-pos right and --n-neg wrong answers. "
     "With pairs, see `refused` in metrics.jsonl and the replies in samples.jsonl, and try a cold "
     "start with more examples, another --synthesis or a stronger --model"
@@ -466,7 +466,7 @@ def warn_of_few_constructions(run: Run) -> None:
     if run.has_warned or not is_tapo:
         return
     counts = metrics.counts_of_steps(run.folder.logged("rl")[-WARNING_STEPS:])
-    useful = counts["with a diagnosis about the error"]
+    useful = counts["whose diagnosis names a number of the step before it"]
     if counts["steps"] == WARNING_STEPS and useful < max(counts["pairs"], 1) / 10:
         note(f"{metrics.format_counts(counts)}: {TOO_FEW}")
         run.has_warned = True

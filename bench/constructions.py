@@ -3,10 +3,11 @@
     python bench/constructions.py MODEL --data gsm8k_train.jsonl --name before \\
         --out results/gsm8k/constructions.json
 
-Answers are sampled until there are enough pairs of a wrong answer and a right sibling; both
-protocols rewrite the same pairs. The counts go into --out under "assisted_NAME" and
-"unassisted_NAME" (and without the name, for the last that were measured), beside what stands there
-already; every construction goes into OUT.NAME.jsonl, to be read by hand.
+Answers are sampled until there are --pairs pairs of a wrong answer and a right sibling; both
+protocols ("assisted", and "unassisted", which is --synthesis instruct) rewrite the same pairs.
+--out keeps what it holds and gains "assisted_NAME" and "unassisted_NAME", with a second copy as
+"assisted" and "unassisted", which the next run replaces. Every construction goes into
+OUT.NAME.jsonl beside it, to be read by hand.
 """
 
 import argparse
@@ -29,7 +30,7 @@ PROTOCOLS = {"assisted": "assisted", "unassisted": "instruct"}  # name -> --synt
 
 
 def collect_pairs(policy: Policy, wanted: int, settings: Settings) -> list[Construction]:
-    """So many pairs from the policy's answers to the problems, in their order."""
+    """The first `wanted` pairs from the policy's answers to the problems, in their order."""
     problems = load_problems(settings.data, "train")
     pairs: list[Construction] = []
     for first in range(0, len(problems), settings.questions):

@@ -2,7 +2,8 @@
 
 The policy reads the answer twice: behind the bare question, and with a right answer in sight. The
 first error is the first step with a number that the right answer makes less likely by more than
-DOUBT. Words do not count: two answers that say the same differ in them too. Ours, not the paper's;
+DOUBT, else the step with the largest fall. Words do not count: two answers that say the same differ
+in them too. Ours, not the paper's;
 results/gsm8k/README.md has what was tried beside it. Called by augment.py for --synthesis assisted.
 """
 

@@ -88,7 +88,7 @@ def construction_metrics(constructions: Sequence[Any]) -> dict[str, Any]:
         "parse_share": mean(c.parsed for c in constructions),
         "kept_share": mean(not c.refused for c in constructions),
         "trajectories": len(made),
-        "about_the_error": sum(is_about_the_error(c) for c in constructions),
+        "names_a_number": sum(diagnosis_names_a_number(c) for c in constructions),
         "refused": dict(Counter(c.refused for c in constructions if c.refused)),
         "ref_reward": mean(c.grade.reward for c in made),
         "ref_right_share": mean(c.grade.right for c in made),
@@ -106,9 +106,13 @@ def is_micro_reflective(construction: Any) -> bool:
     return not construction.refused and has_parts
 
 
-def is_about_the_error(construction: Any) -> bool:
-    """Whether the diagnosis names a number of the step before it, if that step has numbers; a
-    correction must follow."""
+def diagnosis_names_a_number(construction: Any) -> bool:
+    """Whether the diagnosis names a number of the step before it, if that step has numbers, and a
+    correction follows.
+
+    A cheap sign that it speaks of that step, and no proof: read by hand, far fewer name the error
+    (results/gsm8k/README.md).
+    """
     if not is_micro_reflective(construction):
         return False
     prefix, diagnosis, correction = construction.parts
@@ -118,9 +122,9 @@ def is_about_the_error(construction: Any) -> bool:
 
 
 def construction_counts(constructions: Sequence[Any]) -> dict[str, int]:
-    """Of so many pairs: replies that parsed; trajectories whose prefix is one step of the wrong
-    answer or more, word for word and whole; that have a diagnosis right behind it; one that names a
-    number of the step before it; that are right.
+    """Of so many pairs: replies that parsed ("assisted": that ended by themselves); trajectories
+    whose prefix is one step of the wrong answer or more, word for word and whole; that have a
+    diagnosis right behind it; one that names a number of the step before it; that are right.
 
     With --synthesis assisted the program sees to "verbatim", and begins the diagnosis.
     """
@@ -130,7 +134,7 @@ def construction_counts(constructions: Sequence[Any]) -> dict[str, int]:
         "parsed": sum(c.parsed for c in constructions),
         "verbatim": sum(whole_steps(c.wrong, c.parts[0]) > 0 for c in made),
         "diagnosis": sum(is_micro_reflective(c) for c in made),
-        "about the error": sum(is_about_the_error(c) for c in made),
+        "names a number": sum(diagnosis_names_a_number(c) for c in made),
         "right": sum(c.grade.right for c in made),
     }
 
@@ -142,12 +146,12 @@ def format_counts(counts: Mapping[str, int]) -> str:
 
 def counts_of_steps(records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """What some steps constructed, from their lines in metrics.jsonl."""
-    constructed = [record for record in records if "about_the_error" in record]
+    constructed = [record for record in records if "names_a_number" in record]
     names = {
         "pairs": "pairs",
         "trajectories": "trajectories",
         "with an advantage": "taught_rows",
-        "with a diagnosis about the error": "about_the_error",
+        "whose diagnosis names a number of the step before it": "names_a_number",
     }
     counts = {"steps": len(constructed)}
     for shown, name in names.items():
