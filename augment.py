@@ -1,6 +1,8 @@
 """Micro-reflective trajectories: the policy rewrites some of its own wrong answers (README, steps 2
 and 3).
 
+    python augment.py RUN --show 3    # the newest constructions of a run, in full
+
     step 2, difficulty-aware candidate selection (DCS)   is_eligible, select_candidates
     step 3, construction                                 construct: synthesis_prompt, parse_reply
 
@@ -39,11 +41,15 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from checker import Grade, grade, visible
 from rollout import Group, Policy, Rollout, sample_from
+from support.cli import ArgumentParser, run_main
+from support.files import InputError, read_lines
 from support.first_error import Reading, up_to_first_errors
+from support.metrics import format_construction
 from support.reflection import is_reflective
 from support.settings import Settings
 from support.tokenizer import Tokenizer
@@ -515,3 +521,29 @@ def select_and_construct(
     constructions = construct(policy, select_candidates(groups, settings, seed), settings, seed)
     grade_constructions(constructions, settings)
     return constructions
+
+
+# ---------------------------------------------------------------- the command
+
+
+def main() -> None:
+    parser = ArgumentParser(description="Show the newest constructions of a run, in full.")
+    parser.add_argument("run", type=Path, help="the folder of a run")
+    parser.add_argument("--show", type=int, default=3, metavar="N", help="so many, the newest last")
+    parser.add_argument("--refused", action="store_true", help="only those that were refused")
+    args = parser.parse_args()
+    if args.show < 1:
+        parser.error(f"--show: expected 1 or more, found {args.show}")
+    path = args.run / "samples.jsonl"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected the folder of a run")
+    records = read_lines(path)
+    if args.refused:
+        records = [record for record in records if record["refused"]]
+    for record in records[-args.show :]:
+        print(format_construction(record))
+    print(f"{path}: {min(args.show, len(records))} shown of {len(records)}")
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,8 +1,8 @@
 """What a step measures: numbers for metrics.jsonl, records for samples.jsonl, samples for the
 terminal.
 
-Called by train.py, coldstart.py and support/runs.py. Accuracies and shares of questions read what
-the checker says (right), means of rewards what was paid.
+Called by train.py, augment.py, coldstart.py and support/runs.py. Accuracies and shares of
+questions read what the checker says (right), means of rewards what was paid.
 """
 
 import json
@@ -264,6 +264,28 @@ def format_parts(parts: Sequence[str]) -> str:
         for line in other_lines:
             lines.append(f"  {'':>12} | {line}")
     return "\n".join(lines)
+
+
+def format_construction(record: Mapping[str, Any]) -> str:
+    """A line of samples.jsonl in full: what went in, and the trajectory or the refused reply."""
+    step = record["step"]
+    gold = record["gold"]
+    blocks = [
+        f"--- step {step}",
+        f"[question, gold {gold}] {record['problem']}",
+        f"[wrong answer y-]\n{record['wrong']}",
+        f"[right sibling y+]\n{record['sibling']}",
+    ]
+    if record["refused"]:
+        kept = record.get("kept")  # runs of earlier versions lack it
+        if kept:
+            blocks.append(f"[kept of y-; the reply goes on behind it and Wait,]\n{kept}")
+        blocks.append(f"[refused: {record['refused']}; the reply]\n{record['reply']}")
+    else:
+        outcome = "right" if record["right"] else "wrong"
+        parts = format_parts(record["parts"])
+        blocks.append(f"[trajectory y_ref, ends {outcome}]\n{parts}")
+    return "\n\n".join(blocks) + "\n"
 
 
 def whole_samples(groups: Sequence[Any], constructions: Sequence[Any], step: int) -> str:

@@ -1,6 +1,7 @@
 """Construction: which answers are rewritten, which replies are refused and why, what is trained
 on."""
 
+import json
 import random
 import string
 from collections import Counter
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import tokenizers
-from conftest import sentencepiece
+from conftest import run_cli, sentencepiece
 from tokenizers import decoders, models, normalizers, trainers
 
 import augment
@@ -27,7 +28,7 @@ from augment import (
 from checker import Grade
 from rollout import Group, Policy, Rollout
 from support import first_error
-from support.metrics import construction_metrics, format_parts
+from support.metrics import construction_metrics, construction_record, format_parts
 from support.settings import Settings
 from support.tokenizer import PLAIN, Tokenizer
 from tasks import Problem
@@ -487,3 +488,61 @@ def test_an_answer_too_long_to_be_read_beside_the_right_one_is_not_rewritten(let
 def test_common_prefix_stops_at_the_first_difference_or_the_shorter_end():
     assert common_prefix("abc", "abd") == common_prefix("ab", "abc") == 2
     assert common_prefix("", "a") == common_prefix("b", "a") == 0
+
+
+# ---------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def run_of(tmp_path):
+    """A function: the folder of a run that made these constructions, one a step."""
+
+    def written(*constructions: Construction):
+        lines = []
+        for step, made in enumerate(constructions, start=1):
+            lines.append(json.dumps(construction_record(made, step)) + "\n")
+        (tmp_path / "samples.jsonl").write_text("".join(lines))
+        return tmp_path
+
+    return written
+
+
+def test_the_command_shows_the_newest_constructions_in_full(
+    construct_one, run_of, monkeypatch, capsys
+):
+    replies = [REFLECTIVE, "#### 5", STILL_WRONG, REFLECTIVE]
+    run = run_of(*[construct_one(format_reply("a", reply)) for reply in replies])
+    code, out, _ = run_cli(monkeypatch, capsys, augment.main, run, "--show", 2)
+    assert code == 0 and out.endswith("2 shown of 4\n")
+    still_wrong, right = out.split("--- step ")[1:]
+    assert still_wrong.startswith("3\n") and "[trajectory y_ref, ends wrong]" in still_wrong
+    assert right.startswith("4\n\n[question, gold 5] Q?\n\n")
+    assert f"[wrong answer y-]\n{WRONG}\n" in right
+    assert f"[right sibling y+]\n{RIGHT}\n" in right
+    parts = format_parts(["2+2=5", "Wait, 2+2=5 is wrong.", RIGHT])
+    assert f"[trajectory y_ref, ends right]\n{parts}\n" in right
+
+
+def test_the_command_shows_a_refused_reply_as_it_was(construct_one, run_of, monkeypatch, capsys):
+    replies = ["no tags\nat all", format_reply("a", REFLECTIVE)]
+    run = run_of(*[construct_one(reply) for reply in replies])
+    code, out, _ = run_cli(monkeypatch, capsys, augment.main, run, "--refused")
+    assert code == 0 and out.count("--- step") == 1 and out.endswith("1 shown of 1\n")
+    assert "[refused: no <analysis>; the reply]\nno tags\nat all\n" in out
+
+
+def test_the_command_shows_what_an_assisted_reply_went_on_from(
+    letters, run_of, monkeypatch, capsys
+):
+    made = Assisted(letters, monkeypatch, {"5\n5": 1.2}, " a\n a\n a").construct()
+    _, out, _ = run_cli(monkeypatch, capsys, augment.main, run_of(made))
+    assert f"behind it and Wait,]\n{made.kept}\n" in out and "[refused: repeats itself;" in out
+
+
+@pytest.mark.parametrize("arguments", [("nowhere",), (".", "--show", 0), (".", "--shown", 3)])
+def test_a_run_that_cannot_be_shown_is_one_line_and_code_2(
+    arguments, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run_cli(monkeypatch, capsys, augment.main, *arguments)
+    assert code == 2 and out == "" and err.startswith("error: ") and err.count("\n") == 1
