@@ -3,6 +3,10 @@ ERR).
 
     python eval.py MODEL --data gsm8k --samples 8 --out answers.json
 
+Problems are answered in portions that fill the sampler's rows, and with --out a command that was
+killed goes on behind its last portion when it is started again. What is drawn does not depend on
+portions: it is what one call for all problems draws, up to the rounding of logits.
+
 Inference is ordinary single-pass generation, no reflection prompt. Every answer falls into a 2x2
 table, direct or reflective x right or wrong, and both of the paper's rates come from it [inferred:
 the reading under which all its published figures add up]:
@@ -25,11 +29,12 @@ import torch
 
 from checker import extract_answer, grade, is_equal
 from data import load_problems
-from rollout import Policy, sample
-from support.cli import ArgumentParser, run_main
-from support.files import write_text
+from rollout import Policy, check_sampling, sample
+from support.cli import ArgumentParser, progress_bar, run_main
+from support.files import read_portions, write_text
+from support.metrics import json_line
 from support.reflection import is_reflective
-from support.report import format_table
+from support.report import format_table, percent
 from tasks import Problem
 
 
@@ -156,8 +161,12 @@ def evaluate(
     seed: int = 0,
     max_rows: int = 256,
     strict: bool = True,
+    first: int = 0,
 ) -> tuple[dict[str, Any], list[list[Answer]]]:
-    """Answer every problem `samples` times; returns (summary, answers[i][j])."""
+    """Answer every problem `samples` times; returns (summary, answers[i][j]).
+
+    first: how many problems stand before these, where a list is answered portion by portion.
+    """
     tokenizer = policy.tokenizer
     rollouts = sample(
         policy.model,
@@ -168,6 +177,7 @@ def evaluate(
         temperature=temperature,
         seed=seed,
         max_rows=max_rows,
+        first=first,
     )
     answers = []
     for problem, group in zip(problems, rollouts, strict=True):
@@ -188,10 +198,44 @@ def evaluate(
     return summarize(problems, answers), answers
 
 
+def record_of(problem: Problem, number: int) -> dict[str, Any]:
+    """What is written down of a problem; its answers come behind it."""
+    record: dict[str, Any] = {"number": number + 1, "question": problem.question}
+    return record | {"answer": problem.answer, "solution": problem.solution}
+
+
+def answer_the_rest(
+    policy: Policy,
+    problems: list[Problem],
+    records: list[dict[str, Any]],
+    size: int,
+    partial: Path | None,
+    **sampling: Any,
+) -> None:
+    """Answer the problems that have no record yet, `size` at a time, and append their records to
+    the list and to the file. **sampling: as in evaluate."""
+    with progress_bar(len(problems), "eval", "problem", initial=len(records)) as bar:
+        while len(records) < len(problems):
+            first = len(records)
+            portion = problems[first : first + size]
+            _, answers = evaluate(policy, portion, first=first, **sampling)
+            for number, group in enumerate(answers, start=first):
+                asked = record_of(problems[number], number)
+                records.append(asked | {"answers": [asdict(answer) for answer in group]})
+            if partial:
+                with partial.open("a", encoding="utf-8") as file:
+                    file.writelines(map(json_line, records[first:]))
+            right = [answer["right"] for record in records for answer in record["answers"]]
+            bar.set_postfix(refresh=False, accuracy=percent(sum(right) / len(right)))
+            bar.update(len(portion))
+
+
 # ---------------------------------------------------------------- the command
 
 
 LENIENT = "take the last number where no answer is marked"
+OUT = """write the summary and every answer to this JSON file; until all are there, they are kept
+beside it in FILE.partial.jsonl, and the same command goes on from there"""
 
 
 def make_parser() -> ArgumentParser:
@@ -206,7 +250,7 @@ def make_parser() -> ArgumentParser:
     add("--max-rows", type=int, default=256, help="answers written at once")
     add("--seed", type=int, default=0)
     add("--no-strict", "--lenient", dest="lenient", action="store_true", help=LENIENT)
-    add("--out", type=Path, help="write the summary and every answer to this JSON file")
+    add("--out", type=Path, help=OUT)
     return parser
 
 
@@ -219,11 +263,24 @@ def main() -> None:
         parser.error(f"--out: expected a file in a folder that exists, found {args.out}")
     if args.temperature is None:
         args.temperature = float(args.samples > 1)
+    check_sampling(args.samples, args.max_new_tokens, args.max_rows, args.temperature)
     problems = load_problems(args.data, "test", args.limit)
     policy = Policy.from_pretrained(args.model, "cuda" if torch.cuda.is_available() else "cpu")
-    summary, answers = evaluate(
+    settings = vars(args) | {"out": str(args.out)}
+    size = max(1, args.max_rows // args.samples)  # so many problems fill the sampler's rows
+    records = []
+    partial = None
+    if args.out:
+        partial = args.out.with_name(args.out.name + ".partial.jsonl")
+        asked = [record_of(problem, number) for number, problem in enumerate(problems)]
+        records = read_portions(partial, settings, asked, size)
+        write_text(partial, "".join(map(json_line, [settings, *records])))
+    answer_the_rest(
         policy,
         problems,
+        records,
+        size,
+        partial,
         samples=args.samples,
         temperature=args.temperature,
         max_new_tokens=args.max_new_tokens,
@@ -231,19 +288,15 @@ def main() -> None:
         max_rows=args.max_rows,
         strict=not args.lenient,
     )
-    asked = f"{len(problems)} questions x {args.samples}, temperature {args.temperature}"
-    print(f"{args.model} on {args.data}: {asked}\n")
+    answers = [[Answer(**answer) for answer in record["answers"]] for record in records]
+    summary = summarize(problems, answers)
+    drawn = f"{len(problems)} questions x {args.samples}, temperature {args.temperature}"
+    print(f"{args.model} on {args.data}: {drawn}\n")
     print(format_table({"": summary}))
-    if args.out:
-        records = []
-        for problem, group in zip(problems, answers, strict=True):
-            record: dict[str, Any] = {"question": problem.question, "answer": problem.answer}
-            record["solution"] = problem.solution
-            record["answers"] = [asdict(answer) for answer in group]
-            records.append(record)
-        settings = vars(args) | {"out": str(args.out)}
+    if partial:
         written = {"settings": settings, "summary": summary, "problems": records}
         write_text(args.out, json.dumps(written, indent=1))
+        partial.unlink()
 
 
 if __name__ == "__main__":

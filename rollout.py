@@ -208,8 +208,12 @@ def sample(
     temperature: float = 1.0,
     seed: int = 0,
     max_rows: int = 256,
+    first: int = 0,
 ) -> list[list[Rollout]]:
     """n answers for each prompt: result[i][j] answers prompts[i].
+
+    first: how many prompts stand before these in a list that is answered portion by portion; what
+    is drawn is then what one call for the whole list would draw.
 
     max_new_tokens counts the stop id; the model's context can end an answer sooner. max_rows
     answers are written at once. Raises InputError for an empty prompt or one that leaves no room in
@@ -223,7 +227,9 @@ def sample(
 
     N = len(prompts) * n
     generator = torch.Generator().manual_seed(seed)
-    uniform = torch.rand(N, max_new_tokens, generator=generator, dtype=torch.float64)
+    before = first * n
+    uniform = torch.rand(before + N, max_new_tokens, generator=generator, dtype=torch.float64)
+    uniform = uniform[before:]  # (N, max_new_tokens)
     drafts = []
     for number in range(N):
         prompt = number // n

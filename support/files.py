@@ -48,6 +48,31 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
+def read_portions(
+    path: Path, settings: dict[str, Any], asked: list[dict[str, Any]], size: int
+) -> list[dict[str, Any]]:
+    """What a command that was killed has left in a JSON-lines log: a line of settings, and records
+    of the first things that it was asked, written `size` at a time.
+
+    asked: what each record must begin with
+    Only whole portions are taken: what is computed in other company would be rounded otherwise.
+    Raises InputError where there are some and the settings, or what was asked, were others.
+    """
+    begun, *records = read_lines(path) or [{}]
+    if len(records) < len(asked):
+        records = records[: len(records) // size * size]
+    for name, value in settings.items():
+        if records and begun.get(name) != value:
+            expected = f"{name} {begun.get(name)}, with which it was begun"
+            raise InputError(f"{path}: expected {expected}, found {value}; remove it to begin anew")
+    answered = [{name: record[name] for name in asked[0]} for record in records]
+    if answered != asked[: len(records)]:
+        raise InputError(
+            f"{path}: expected what is asked now, found other; remove it to begin anew"
+        )
+    return records
+
+
 def write_text(path: Path, text: str) -> None:
     """Write under a temporary name, then rename: a reader never sees half a file."""
     temporary = path.with_name(path.name + ".tmp")

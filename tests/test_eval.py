@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 import eval as evaluation
 from data import load_problems
-from eval import Answer, majority_is_right, pass_at_k, standard_error, summarize
+from eval import Answer, evaluate, majority_is_right, pass_at_k, standard_error, summarize
 from rollout import Policy
+from support.files import read_lines
 from support.report import format_table
 from tasks import Problem
 
@@ -128,7 +130,107 @@ def test_a_model_whose_numbers_are_not_finite_has_no_score(
     flags = ("--data", learned / "problems.jsonl", "--samples", samples, "--out", out)
     code, printed, err = run_cli(monkeypatch, capsys, evaluation.main, folder, *flags)
     assert code == 2 and printed == "" and not out.exists()
-    assert err.startswith("error: ") and "finite" in err and err.count("\n") == 1
+    error = err.splitlines()[-1]  # behind the bar
+    assert error.startswith("error: ") and "finite" in error
+
+
+# ---------------------------------------------------------------- portion by portion
+
+
+@pytest.fixture
+def measure(learned, tmp_path, monkeypatch, capsys):
+    """A function: the command on 16 problems in portions of 4; returns exit code, stderr, and the
+    text of its file, if it is there."""
+    out = tmp_path / "answers.json"
+
+    def run(samples: int, *flags: object, killed_in: int | None = None):
+        portions = []
+
+        def killed(*arguments, **sampling):
+            portions.append(sampling["first"])
+            if len(portions) == killed_in:
+                raise KeyboardInterrupt
+            return evaluate(*arguments, **sampling)
+
+        monkeypatch.setattr(evaluation, "evaluate", killed)
+        sampling = ("--samples", samples, "--max-rows", 4 * samples, "--max-new-tokens", 16)
+        given = (learned, "--data", learned / "problems.jsonl", "--out", out, *sampling, *flags)
+        code, _, err = run_cli(monkeypatch, capsys, evaluation.main, *given)
+        return code, err, out.read_text() if out.exists() else "", portions
+
+    return run
+
+
+def partial_file(folder) -> Path:
+    return folder / "answers.json.partial.jsonl"
+
+
+@pytest.mark.parametrize("samples", [1, 2])  # greedy, and at temperature 1
+def test_a_command_that_was_killed_goes_on_to_the_same_file(samples, measure, tmp_path):
+    code, err, whole, portions = measure(samples)
+    assert code == 0 and portions == [0, 4, 8, 12]
+    accuracy = json.loads(whole)["summary"]["pass@1"]
+    assert "16/16" in err and f"accuracy={accuracy:.1%}" in err
+    assert not partial_file(tmp_path).exists()
+
+    (tmp_path / "answers.json").unlink()
+    code, _, text, _ = measure(samples, killed_in=3)
+    assert code == 130 and text == ""
+    settings, *records = read_lines(partial_file(tmp_path))
+    assert settings["samples"] == samples
+    assert [record["number"] for record in records] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert records == json.loads(whole)["problems"][:8]
+
+    kept = partial_file(tmp_path).read_text()
+    partial_file(tmp_path).write_text(kept[:-9])  # killed while it wrote the second portion
+    code, err, again, portions = measure(samples)
+    assert code == 0 and portions == [4, 8, 12] and again == whole
+    assert not partial_file(tmp_path).exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--seed", 1), "expected seed 0, with which it was begun, found 1;"),
+        (("--limit", 12), "expected limit None, with which it was begun, found 12;"),
+    ],
+)
+def test_what_other_arguments_have_begun_is_refused(flags, said, measure, tmp_path):
+    measure(2, killed_in=3)
+    kept = partial_file(tmp_path).read_text()
+    code, err, text, portions = measure(2, *flags)
+    assert code == 2 and text == "" and portions == []
+    assert err.startswith(f"error: {partial_file(tmp_path)}: {said}") and err.count("\n") == 1
+    assert partial_file(tmp_path).read_text() == kept
+
+
+def test_answers_to_other_problems_are_refused(measure, learned, tmp_path):
+    """The file of the problems may have changed under its name."""
+    measure(2, killed_in=3)
+    kept = partial_file(tmp_path).read_text()
+    partial_file(tmp_path).write_text(kept.replace('"answer": "2"', '"answer": "3"'))
+    code, err, _, portions = measure(2)
+    assert code == 2 and portions == [] and "expected what is asked now" in err
+
+
+def test_a_command_that_answered_nothing_forbids_no_other(measure):
+    assert measure(2, killed_in=1)[0] == 130
+    assert measure(2, "--seed", 1)[0] == 0
+
+
+@pytest.mark.parametrize("samples", [1, 2])  # greedy, and at temperature 1
+def test_portions_answer_what_one_call_answers(samples, measure, learned):
+    _, _, written, _ = measure(samples)
+    problems = load_problems(str(learned / "problems.jsonl"), "test")
+    policy = Policy.from_pretrained(str(learned), "cpu")
+    temperature = float(samples > 1)
+    summary, answers = evaluate(
+        policy, problems, samples=samples, temperature=temperature, max_new_tokens=16
+    )
+    in_portions = json.loads(written)
+    assert in_portions["summary"] == summary
+    for record, group in zip(in_portions["problems"], answers, strict=True):
+        assert [Answer(**answer) for answer in record["answers"]] == group
 
 
 def test_smollm2_answers_gsm8k(smollm2, monkeypatch, capsys):

@@ -101,6 +101,14 @@ def test_alone_batched_shuffled_and_with_few_rows_give_the_same(model):
     assert_scored_right(model, flat(whole))
 
 
+@pytest.mark.parametrize("cut", [1, 2, 4])
+def test_a_list_that_is_answered_in_portions_draws_what_one_call_draws(model, cut):
+    settings = {"stop_ids": STOPS, "max_new_tokens": 24, "seed": 2}
+    begun = sample(model, PROMPTS[:cut], 3, **settings)
+    rest = sample(model, PROMPTS[cut:], 3, first=cut, **settings)
+    assert_same(sample(model, PROMPTS, 3, **settings), [*begun, *rest])
+
+
 @pytest.mark.parametrize(("sizes", "new"), [((63, 3), 6), ((60, 3), 30), ((1, 1, 1), 5)])
 def test_a_short_prompt_that_was_prefilled_beside_a_long_one_fits_the_cache(model, sizes, new):
     prompts = [[5] * size for size in sizes]
