@@ -40,7 +40,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,7 +52,7 @@ from support.first_error import Reading, up_to_first_errors
 from support.metrics import format_construction
 from support.reflection import is_reflective
 from support.settings import Settings
-from support.tokenizer import Tokenizer
+from support.tokenizer import INSTRUCTION, Tokenizer
 from support.worked_lines import first_difference
 from tasks import Problem
 
@@ -86,9 +86,8 @@ Reply with exactly:
 ...
 </reconstruction>""",
     # where the program begins the reply, with the policy's own wrong answer and "Wait,"
-    "assisted": """{question}
-
-Reason step by step, and put your final answer within \\boxed{{}}.
+    "assisted": INSTRUCTION
+    + """
 
 A right answer, for your eyes only:
 {sibling}
@@ -224,11 +223,12 @@ def request_of(pair: Construction, settings: Settings) -> str:
     )
 
 
-def styles_of(settings: Settings) -> list[str]:
-    """The wordings that a run uses: what is assisted is learned and reported unassisted too."""
+def unassisted(settings: Settings) -> Settings:
+    """The settings by which the policy constructs alone: what is assisted is learned, and reported,
+    in the paper's format too."""
     if settings.synthesis == "assisted":
-        return ["assisted", "instruct"]
-    return [settings.synthesis]
+        return replace(settings, synthesis="instruct")
+    return settings
 
 
 def marked_difference(wrong: str, sibling: str) -> tuple[str, str]:
@@ -468,7 +468,8 @@ def measure(made: Construction, prompt: list[int], tokenizer: Tokenizer) -> None
     wrong = tokenizer.encode(made.wrong.strip(), behind=prompt)
     sibling = tokenizer.encode(made.sibling.strip(), behind=prompt)
     may_share = made.kept or made.wrong.strip()
-    made.prefix_tokens = common_prefix(y_ref, tokenizer.encode(may_share, behind=prompt))
+    may_share_ids = tokenizer.encode(made.kept, behind=prompt) if made.kept else wrong
+    made.prefix_tokens = common_prefix(y_ref, may_share_ids)
     while next_is_shared(y_ref, made.prefix_tokens, may_share, tokenizer):
         made.prefix_tokens += 1
     made.prefix_share = made.prefix_tokens / len(y_ref)

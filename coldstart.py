@@ -28,7 +28,6 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
@@ -48,6 +47,7 @@ from augment import (
     request_of,
     select_and_construct,
     synthesis_prompt,
+    unassisted,
 )
 from model import Transformer
 from rollout import Group, Policy, Trajectory, answer_problems
@@ -312,10 +312,7 @@ def construction_examples(
 ) -> list[Trajectory]:
     """Examples from one construction: request -> tagged reply (the paper's format); question and
     mistake -> correction; with --synthesis assisted also the begun reply -> its continuation."""
-    unassisted = settings
-    if settings.synthesis == "assisted":
-        unassisted = replace(settings, synthesis="instruct")
-    request = tokenizer.prompt(request_of(made, unassisted))
+    request = tokenizer.prompt(request_of(made, unassisted(settings)))
     reply = format_reply(made.analysis, made.y_ref)
     constructing = Trajectory(request, [*tokenizer.encode(reply, request), tokenizer.eos_id])
 
@@ -477,8 +474,7 @@ def construction_report(
     if task_with_mistakes(settings.data) is not None:
         report |= fidelity(constructions)
     if settings.synthesis == "assisted":
-        alone = replace(settings, synthesis="instruct")
-        unassisted = select_and_construct(policy, groups, alone, construct_seed)
+        alone = select_and_construct(policy, groups, unassisted(settings), construct_seed)
         report["assisted"] = construction_counts(constructions)
-        report["unassisted"] = construction_counts(unassisted)
+        report["unassisted"] = construction_counts(alone)
     return report

@@ -565,7 +565,7 @@ def print_plan(run: Run) -> None:
     tokenizer = run.policy.tokenizer
     requests = [
         tokenizer.prompt(augment.synthesis_prompt(longest, "", "", style, settings.reconstruction))
-        for style in augment.styles_of(settings)
+        for style in (settings.synthesis, augment.unassisted(settings).synthesis)
     ]
     config = run.policy.model.config
     sizes: dict[str, Any] = {

@@ -38,10 +38,11 @@ def up_to_first_errors(
 ) -> list[str]:
     """Each answer up to and including its first error, without white space at its end; "" for an
     empty one, and for one that does not fit into the model's context behind its prompts."""
+    steps = [step_tokens(reading, tokenizer) for reading in readings]
     alone = []
     informed = []
-    for reading in readings:
-        token_ids = [token for step in step_tokens(reading, tokenizer) for token in step]
+    for reading, tokens in zip(readings, steps, strict=True):
+        token_ids = [token for step in tokens for token in step]
         alone.append(Row(reading.alone, token_ids))
         informed.append(Row(reading.informed, token_ids))
     context = model.config.max_position_embeddings
@@ -56,9 +57,8 @@ def up_to_first_errors(
     beginnings = [""] * len(readings)
     for i, before, after in zip(fitting, alone_logp, informed_logp, strict=True):
         drops = [a - b for a, b in zip(before, after, strict=True)]
-        doubts = step_doubts(step_tokens(readings[i], tokenizer), drops, tokenizer)
-        steps = split_steps(readings[i].answer)
-        beginnings[i] = "".join(steps[: first_doubted(doubts) + 1]).rstrip()
+        last = first_doubted(step_doubts(steps[i], drops, tokenizer))
+        beginnings[i] = "".join(split_steps(readings[i].answer)[: last + 1]).rstrip()
     return beginnings
 
 
