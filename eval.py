@@ -35,6 +35,7 @@ from support.files import read_portions, write_text
 from support.metrics import json_line
 from support.reflection import is_reflective
 from support.report import format_table, percent
+from support.settings import DTYPE
 from tasks import Problem
 
 
@@ -249,6 +250,7 @@ def make_parser() -> ArgumentParser:
     add("--max-new-tokens", type=int, default=512)
     add("--max-rows", type=int, default=256, help="answers written at once")
     add("--seed", type=int, default=0)
+    add("--dtype", default="auto", choices=["auto", "float32", "bfloat16"], help=DTYPE)
     add("--no-strict", "--lenient", dest="lenient", action="store_true", help=LENIENT)
     add("--out", type=Path, help=OUT)
     return parser
@@ -265,7 +267,8 @@ def main() -> None:
         args.temperature = float(args.samples > 1)
     check_sampling(args.samples, args.max_new_tokens, args.max_rows, args.temperature)
     problems = load_problems(args.data, "test", args.limit)
-    policy = Policy.from_pretrained(args.model, "cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    policy = Policy.from_pretrained(args.model, device, args.dtype)
     settings = vars(args) | {"out": str(args.out)}
     size = max(1, args.max_rows // args.samples)  # so many problems fill the sampler's rows
     records = []

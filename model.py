@@ -73,7 +73,9 @@ class KVCache:
     in use are the first ones.
     """
 
-    def __init__(self, config: ModelConfig, rows: int, slots: int, device: torch.device):
+    def __init__(self, model: "Transformer", rows: int, slots: int):
+        config = model.config
+        device = model.device
         shape = (
             config.num_hidden_layers,
             2,
@@ -82,7 +84,7 @@ class KVCache:
             slots,
             config.head_dim,
         )
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        dtype = model.compute_dtype
         self.kv = torch.zeros(shape, device=device, dtype=dtype)  # (L, 2, rows, G, S, D)
         self.lengths = torch.zeros(rows, dtype=torch.long, device=device)  # (rows,) filled slots
         self.rows = 0  # in use
@@ -240,6 +242,7 @@ class Transformer(nn.Module):
     folder's."""
 
     inv_freq: Tensor
+    dtype = "auto"  # or "float32", "bfloat16": what it computes in
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -263,6 +266,14 @@ class Transformer(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.model.norm.weight.device
+
+    @property
+    def compute_dtype(self) -> torch.dtype:
+        """Of its products under support.logprobs.autocast and of the KV cache. The weights are
+        float32."""
+        if self.dtype == "auto":
+            return torch.bfloat16 if self.device.type == "cuda" else torch.float32
+        return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits (B, T, V) of the next token at every position of ids (B, T); pad on the right."""

@@ -49,9 +49,15 @@ class Policy:
     tokenizer: Tokenizer
 
     @classmethod
-    def from_pretrained(cls, name: str, device: str | torch.device) -> "Policy":
-        """Read a Hugging Face folder or hub name; raises InputError."""
+    def from_pretrained(
+        cls, name: str, device: str | torch.device, dtype: str = "auto"
+    ) -> "Policy":
+        """Read a Hugging Face folder or hub name; raises InputError.
+
+        dtype: what is computed in, "float32" or "bfloat16"; "auto": bfloat16 on a GPU alone
+        """
         model = Transformer.from_pretrained(name)
+        model.dtype = dtype
         tokenizer = Tokenizer.from_pretrained(name, model.config.vocab_size)
         return cls(model.to(device), tokenizer)
 
@@ -247,7 +253,7 @@ def sample(
         for draft, token, logprob in zip(writing, tokens.tolist(), logprobs.tolist(), strict=True):
             draft.add(token, logprob, token in stop_ids)
 
-    with autocast(model.device), prepacked_weights(model):
+    with autocast(model), prepacked_weights(model):
         write_all(model, prompts, drafts, min(max_rows, N), write)
 
     rollouts = [Rollout(prompts[d.prompt], d.token_ids, d.logprobs, d.finish) for d in drafts]
@@ -268,7 +274,7 @@ def write_all(
     drafts have a row.
     """
     slots = max(len(prompts[draft.prompt]) + draft.room for draft in drafts)
-    cache = KVCache(model.config, max_rows, slots, model.device)
+    cache = KVCache(model, max_rows, slots)
     rows: list[Draft] = []  # rows[r] is written in row r of the cache
     waiting = sorted(drafts, key=lambda draft: -len(prompts[draft.prompt]))  # longest prompts first
     ready: list[Draft] = []  # their prompts have gone through the model, and they wait for a row
@@ -317,7 +323,7 @@ def prefill(model: Transformer, prompts: list[list[int]]) -> tuple[KVCache, Tens
     unpadded = [torch.tensor(prompt, device=device) for prompt in prompts]
     ids = pad_sequence(unpadded, batch_first=True)  # (P, T)
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)  # (P,)
-    cache = KVCache(model.config, len(prompts), ids.shape[1], device)
+    cache = KVCache(model, len(prompts), ids.shape[1])
     cache.rows = len(prompts)
     hidden = model.hidden_after(cache, ids, counts=lengths)  # (P, T, C)
     return cache, hidden[torch.arange(len(prompts), device=device), lengths - 1]

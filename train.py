@@ -258,7 +258,7 @@ def add_gradients(
         mask = packed.mask  # (B, T)
         advantages = micro.advantages[:, : mask.shape[1]].to(device)  # (B, 1) or (B, T)
         parts = parts_of(micro.trajectories, mask)  # (B, T), None for sampled ones
-        with autocast(device):
+        with autocast(policy.model):
             logp, entropy = packed_logprobs(policy.model, packed, settings.temperature)  # (B, T)
 
         if micro.old_logp is None:
@@ -273,7 +273,7 @@ def add_gradients(
 
         start_logp = None
         if settings.kl_coef and start is not None and parts is None:
-            with torch.no_grad(), autocast(device):
+            with torch.no_grad(), autocast(start):
                 start_logp, _ = packed_logprobs(start, packed, settings.temperature)
 
         loss, clipped = tapo_loss.tapo_loss(
@@ -492,6 +492,7 @@ def starting_policy(run: Run) -> Transformer | None:
     if not (run.settings.kl_rows or run.settings.kl_coef):
         return None
     start = Transformer.from_pretrained(run.folder.checkpoint(0))
+    start.dtype = run.settings.dtype
     return start.to(run.policy.model.device).requires_grad_(False)
 
 
@@ -547,9 +548,10 @@ def load_policy(settings: Settings, resumed: Path | None) -> Policy:
     device = "cuda" if cuda else "cpu"
     name = str(resumed or settings.model)
     if name:
-        policy = Policy.from_pretrained(name, device)
+        policy = Policy.from_pretrained(name, device, settings.dtype)
     else:
         policy = coldstart.new_policy(settings, device)
+        policy.model.dtype = settings.dtype
     if settings.checkpointing:
         blocks.checkpoint_blocks(policy.model)
     if settings.compile:

@@ -59,7 +59,11 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=32, help="asked at a time")
     parser.add_argument("--max-new-tokens", type=int, default=512)
     parser.add_argument("--max-rows", type=int, default=256)
+    parser.add_argument("--max-reply-tokens", type=int, default=600)
+    parser.add_argument("--n-pos", type=int, default=2)
+    parser.add_argument("--n-neg", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
     parser.add_argument("--name", default="before")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -67,9 +71,10 @@ def main() -> None:
         raise InputError(f"--out: expected a file in a folder that exists, found {args.out}")
 
     preset = PRESETS["gsm8k"] | {"model": args.model, "data": args.data, "seed": args.seed}
-    sizes = {name: getattr(args, name) for name in ("questions", "max_new_tokens", "max_rows")}
-    settings = Settings(**{**preset, **sizes})
-    policy = Policy.from_pretrained(args.model, "cuda" if torch.cuda.is_available() else "cpu")
+    names = "questions max_new_tokens max_reply_tokens max_rows n_pos n_neg".split()
+    settings = Settings(**{**preset, **{name: getattr(args, name) for name in names}})
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    policy = Policy.from_pretrained(args.model, device, args.dtype)
     pairs = collect_pairs(policy, args.pairs, settings)
 
     counts = read_json(args.out) if args.out.is_file() else {}

@@ -61,7 +61,7 @@ def agreement(folder: Path) -> None:
     model = Transformer.from_pretrained(folder).cuda()
     ids = torch.randint(0, 500, (4, 200), device="cuda")
     exact = model(ids).log_softmax(dim=-1)  # (B, T, V)
-    with autocast(model.device):
+    with autocast(model):
         rounded = model(ids).float().log_softmax(dim=-1)  # (B, T, V)
     off = (exact - rounded).abs()
     print(
@@ -75,7 +75,7 @@ def agreement(folder: Path) -> None:
     print(f"sampler, 256 rows x 256 tokens: {256 * 256 / seconds:.0f} tokens/s", flush=True)
     answers = [answer for group in groups for answer in group][:16]
     packed = pack([Trajectory(a.prompt_ids, a.token_ids) for a in answers], model.device)
-    with autocast(model.device):
+    with autocast(model):
         logp, _ = packed_logprobs(model, packed)  # (B, T)
     sampled = torch.tensor([answer.logprobs for answer in answers], device="cuda")  # (B, T)
     off = (logp - sampled).abs()

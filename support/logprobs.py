@@ -144,9 +144,11 @@ def packed_logprobs(model: Any, packed: Packed, temperature: float = 1.0) -> tup
     )
 
 
-def autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 for compute on a GPU; parameters and optimizer state stay float32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+def autocast(model: Any) -> torch.autocast:
+    """Within it, the model computes in its compute_dtype; parameters and optimizer state stay
+    float32."""
+    is_rounded = model.compute_dtype == torch.bfloat16
+    return torch.autocast(model.device.type, torch.bfloat16, enabled=is_rounded)
 
 
 @torch.no_grad()
@@ -157,7 +159,7 @@ def score(
     scored: list[list[float]] = [[] for _ in rows]
     for indices in micro_batches(rows, micro_tokens):
         packed = pack([rows[i] for i in indices], model.device)
-        with autocast(model.device):
+        with autocast(model):
             logp, _ = packed_logprobs(model, packed, temperature)  # (B, T)
         for i, values in zip(indices, logp.tolist(), strict=True):
             scored[i] = values[: len(rows[i].token_ids)]
@@ -176,7 +178,7 @@ def supervised_gradients(model: Any, rows: Sequence[HasTokens], micro_tokens: in
     loss_sum = 0.0
     for indices in micro_batches(rows, micro_tokens):
         packed = pack([rows[i] for i in indices], model.device)
-        with autocast(model.device):
+        with autocast(model):
             logp, _ = packed_logprobs(model, packed)  # (B, T)
         loss = -(logp * packed.mask).sum() / tokens
         loss.backward()

@@ -3,7 +3,7 @@ the first step.
 
 Two moments are candidates for the peak: sampling, when the KV cache is at its fullest, and the
 update, with the activations and the gradients of one micro-batch. Parameters, gradients and
-optimizer state are float32; what is computed is bfloat16 on a GPU and float32 on a CPU.
+optimizer state are float32; what is computed is bfloat16 on a GPU (--dtype).
 The cold start's minutes are worked out too (coldstart_cost), at rates that are assumed.
 Called by train.py, and by bench/scaling.py and bench/gpu.py, which print these plans beside
 measured peaks.
@@ -58,7 +58,7 @@ class Call(NamedTuple):
 class Sizes:
     """What a model's shape comes to on a device, in bytes."""
 
-    def __init__(self, config: ModelConfig, device: str):
+    def __init__(self, config: ModelConfig, device: str, dtype: str = "auto"):
         self.config = config
         width = config.hidden_size
         inner = config.intermediate_size
@@ -71,10 +71,11 @@ class Sizes:
 
         self.weights = 4 * parameters  # and as much for gradients, and for each moment of AdamW
         self.head = 4 * head
-        self.bfloat16 = 2 * parameters if device == "cuda" else 0  # the copy that is computed with
-        self.prepacked = 4 * matrices if device == "cpu" and pays_off(config) else 0
+        is_rounded = dtype == "bfloat16" or (dtype == "auto" and device == "cuda")
+        computed = 2 if is_rounded else 4  # bytes of a number that is computed
+        self.bfloat16 = 2 * parameters if is_rounded else 0  # the copy that is computed with
+        self.prepacked = computed * matrices if device == "cpu" and pays_off(config) else 0
 
-        computed = 2 if device == "cuda" else 4  # bytes of a number that is computed
         # Of one token: in the KV cache, made by a block, kept of a block for its backward pass
         # (where attention gathers the keys and values for each answer), and the blocks' inputs.
         self.cached = computed * 2 * layers * keys
@@ -130,7 +131,7 @@ def memory_plan(
     micro_tokens: tokens of the largest micro-batch
     prefill_tokens: tokens of prompts that go through the model at once, at most
     """
-    sizes = Sizes(config, device)
+    sizes = Sizes(config, device, settings.dtype)
     starts = bool(settings.kl_rows or settings.kl_coef)  # the starting policy is kept for the KL
     sampling = [sampling_bytes(sizes, call, settings.max_rows, prefill_tokens) for call in calls]
     return Plan(

@@ -45,8 +45,8 @@ def prepacked_weights(model: Any) -> Iterator[None]:
     layers = [layer for layer in linear if layer.weight is not model.head]  # that is for logits
     try:
         for layer in layers:
-            vars(layer)["forward"] = product(layer.weight, layer.bias)
-        vars(model)["logits"] = product(model.head, None)
+            vars(layer)["forward"] = product(layer.weight, layer.bias, model.compute_dtype)
+        vars(model)["logits"] = product(model.head, None, model.compute_dtype)
         yield
     finally:
         for module in [*layers, model]:
@@ -63,14 +63,16 @@ def has_compiled_parts(model: Any) -> bool:
     return any(getattr(module, "_compiled_call_impl", None) for module in model.modules())
 
 
-def product(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
-    """x (..., in) -> x weight^T + bias (..., out), from a copy of weight (out, in)."""
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach())
+def product(weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """x (..., in) -> x weight^T + bias (..., out) in dtype, from a copy of weight (out, in)."""
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype))
     return partial(packed_product, packed, weight, bias)
 
 
 def packed_product(packed: Tensor, weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:
     if torch.is_grad_enabled():  # the operator has no backward pass, and would lose the gradient
         return F.linear(x, weight, bias)
+    x = x.to(packed.dtype)
+    bias = None if bias is None else bias.to(packed.dtype)
     y = torch.ops.mkldnn._linear_pointwise(x.flatten(0, -2), packed, bias, "none", [], "")
     return y.view(*x.shape[:-1], len(weight))

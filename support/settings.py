@@ -29,6 +29,7 @@ SYNTHESIS = (
     "before it (the paper); assisted: its log-probs find the error, and the program copies; brief: "
     "the program marks the error (for the tiny model)"
 )
+DTYPE = "of what is computed; the weights are float32. auto: bfloat16 on a GPU, float32 on a CPU"
 MIX = (
     "shares of the examples that solve, reflect, construct, rewrite without the wrong prefix, and "
     "solve with a right answer in sight (built-in data)"
@@ -55,6 +56,7 @@ class Settings:
     steps: int = setting(30, "RL steps")
     seed: int = setting(0, "seed of every random draw")
     device: str = setting("auto", "where to run", "auto cpu cuda")
+    dtype: str = setting("auto", DTYPE, "auto float32 bfloat16")
     compile: bool = setting(False, "torch.compile the norms and the feed-forward parts")
 
     questions: int = setting(32, "questions of a step", group="rollouts")
@@ -163,7 +165,7 @@ MAY_BE_ZERO = "seed n_pos lambda_ kl_coef kl_rows warmup coldstart_warmup eval_e
 MAY_BE_ZERO += "save_minutes keep reply_temperature".split()
 # What may change when a run is resumed: how long it is, what it measures, shows and saves, and on
 # what it computes. Everything else changes what is trained, or in which order.
-MAY_CHANGE = "out resume steps device compile max_rows micro_tokens checkpointing".split()
+MAY_CHANGE = "out resume steps device dtype compile max_rows micro_tokens checkpointing".split()
 MAY_CHANGE += "kl_rows split_gradients eval_every show_every save_every save_minutes keep".split()
 
 

@@ -142,7 +142,7 @@ def go_on_one_token_at_a_time(model: Transformer, cache: KVCache) -> None:
 def test_one_token_at_a_time_equals_all_at_once_for_rows_of_different_lengths():
     """Trap 3: with one query and a cache, SDPA's is_causal sees key 0 only (pytorch #108108)."""
     model = small_model("qwen3", False)
-    cache = KVCache(model.config, 3, 40, model.device)
+    cache = KVCache(model, 3, 40)
     cache.rows = 3
     model.hidden_after(cache, IDS[:, :9])  # rows 0 and 2 have rubbish behind their prompts
     cache.lengths[:] = torch.tensor([3, 9, 6])
@@ -157,7 +157,7 @@ def test_rows_that_were_padded_on_the_right_go_on_in_the_slots_of_their_padding(
     lengths = torch.tensor([3, 9, 6])
     padded = IDS[:, :9].clone()
     padded[torch.arange(9) >= lengths[:, None]] = 0
-    cache = KVCache(model.config, 3, 40, model.device)
+    cache = KVCache(model, 3, 40)
     cache.rows = 3
     hidden = model.hidden_after(cache, padded, counts=lengths)  # (3, 9, C)
     assert cache.lengths.tolist() == [3, 9, 6]
@@ -172,7 +172,7 @@ def test_several_tokens_at_once_go_on_after_rows_of_different_lengths():
     and the row's next tokens take its place."""
     model = small_model("qwen3")
     whole = model(IDS)  # (3, 40, V)
-    cache = KVCache(model.config, 3, 40, model.device)
+    cache = KVCache(model, 3, 40)
     cache.rows = 3
     done = torch.zeros(3, dtype=torch.long)
     for counts in torch.tensor([[3, 9, 6], [4, 1, 2], [1, 1, 5], [7, 6, 1]]):
@@ -194,7 +194,7 @@ def test_rubbish_in_unused_slots_changes_nothing():
     model = small_model()
     outputs = []
     for rubbish in (0.0, 1e4):
-        cache = KVCache(model.config, 4, 40, model.device)
+        cache = KVCache(model, 4, 40)
         cache.kv += rubbish
         cache.rows = 3
         model.hidden_after(cache, IDS[:, :9])

@@ -68,6 +68,17 @@ def test_prepacked_weights_are_counted_where_they_are_made():
         assert "prepacked" not in format_plan(plan, 10**12)
 
 
+def test_bfloat16_on_a_cpu_halves_what_is_computed_and_the_copies():
+    config = small_config(vocab_size=10**6)
+    plain = plan_for(config)
+    rounded = plan_for(config, settings=Settings(max_rows=8, dtype="bfloat16"))
+    assert rounded.kept == plain.kept
+    assert rounded.sampling["KV cache"] == plain.sampling["KV cache"] / 2
+    assert rounded.sampling["prepacked weights"] == plain.sampling["prepacked weights"] / 2
+    on_gpu = plan_for(config, settings=Settings(max_rows=8, dtype="float32"), device="cuda")
+    assert on_gpu.sampling["KV cache"] == plain.sampling["KV cache"]
+
+
 def test_checkpointing_a_gpu_and_a_tied_head_change_what_they_should():
     plain = plan_for(small_config())
     recomputed = plan_for(small_config(), settings=Settings(max_rows=8, checkpointing=True))

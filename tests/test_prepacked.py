@@ -7,6 +7,7 @@ from torch import nn
 
 from rollout import sample
 from support import prepacked
+from support.logprobs import autocast
 from support.prepacked import has_operator, pays_off, prepacked_weights
 
 pytestmark = pytest.mark.skipif(not has_operator(), reason="torch has no such operator here")
@@ -48,6 +49,23 @@ def test_prepacked_weights_give_the_same_logits_and_leave_nothing_behind(family,
     assert replaced(model) == []
 
 
+@torch.no_grad()
+@pytest.mark.usefixtures("any_size")
+@pytest.mark.parametrize(("family", "tied"), FAMILIES)
+def test_in_bfloat16_the_copies_are_rounded_as_autocast_rounds(family, tied):
+    model = small_model(family, tied)
+    exact = model(IDS)
+    model.dtype = "bfloat16"
+    with autocast(model):
+        rounded = model(IDS)
+        with prepacked_weights(model):
+            packed = model(IDS)
+    off = (rounded - exact).abs().mean()
+    assert rounded.dtype == packed.dtype == torch.bfloat16
+    assert off > 1e-3
+    assert (packed - rounded).abs().mean() < off / 2
+
+
 @pytest.mark.usefixtures("any_size")
 def test_a_layer_that_was_replaced_is_the_one_that_is_packed():
     """What a fork does to try LoRA."""
@@ -71,11 +89,11 @@ def test_prepacked_weights_end_whatever_happens(monkeypatch):
     calls = []
     product = prepacked.product
 
-    def product_that_fails(weight, bias):
+    def product_that_fails(weight, bias, dtype):
         calls.append(1)
         if len(calls) == 4:
             raise MemoryError("no room for another copy")
-        return product(weight, bias)
+        return product(weight, bias, dtype)
 
     monkeypatch.setattr(prepacked, "product", product_that_fails)
     with pytest.raises(MemoryError), prepacked_weights(model):

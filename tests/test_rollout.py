@@ -12,6 +12,7 @@ from model import Transformer
 from rollout import Draft, draw, retire, sample, sampling_probs
 from support import prepacked
 from support.files import InputError
+from support.logprobs import autocast
 
 PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14, 15], [16, 17], [5, 6, 7]]
 STOPS = [3, 11, 20, 33, 50]  # many, so that rows end at different times
@@ -58,6 +59,22 @@ def test_the_kept_logprob_is_that_of_the_policy_at_the_sampling_temperature(mode
     settings = {"stop_ids": STOPS, "max_new_tokens": 24, "temperature": temperature, "seed": 1}
     groups = sample(model, PROMPTS, 4, **settings)
     assert_scored_right(model, flat(groups), temperature, atol=1e-4)
+
+
+@pytest.mark.usefixtures("weights")
+def test_in_bfloat16_the_sampler_and_the_trainer_round_alike(model):
+    """With a KV cache in bfloat16, and with weights that are prepacked in it."""
+    model.dtype = "bfloat16"
+    groups = sample(model, PROMPTS, 4, stop_ids=STOPS, max_new_tokens=24, seed=1)
+    of_trainer, of_float32 = [], []
+    for answer in flat(groups):
+        logprobs = torch.tensor(answer.logprobs)
+        with autocast(model):
+            of_trainer.append((logprobs - rescore(model, answer, 1.0)).abs())
+        of_float32.append((logprobs - rescore(model, answer, 1.0)).abs())
+    assert model.model.norm.weight.dtype == torch.float32
+    assert torch.cat(of_trainer).mean() < torch.cat(of_float32).mean() < 0.1
+    assert torch.cat(of_float32).mean() > 1e-4  # so it was rounded
 
 
 def test_a_stopped_answer_ends_in_its_stop_id_with_a_logprob(model):

@@ -38,7 +38,7 @@ from support.optim import adamw
 from support.runs import RunFolder
 from support.settings import Settings, seed_of
 from tasks import Problem, builtin
-from train import advantages_of, problems_of_step, sampled_trajectories
+from train import advantages_of, problems_of_step, sampled_trajectories, starting_policy
 
 SHORT_COLDSTART = {"coldstart_examples": 20, "coldstart_lr": 1e-4}
 
@@ -134,6 +134,16 @@ def test_sampler_and_trainer_agree_on_the_logprobs(learned, tmp_path):
         run = make_run(learned, tmp_path / str(temperature), temperature=temperature)
         (metrics,) = take_steps(run, 1)
         assert 0 < metrics["mismatch"] < 1e-4
+
+
+def test_bfloat16_reaches_the_policy_and_the_starting_policy(learned, tmp_path):
+    run = make_run(learned, tmp_path, dtype="bfloat16", kl_rows=4)
+    run.save(0)
+    (metrics,) = take_steps(run, 1)
+    assert metrics["mismatch"] < 0.05
+    assert run.policy.model.compute_dtype == torch.bfloat16
+    assert starting_policy(run).compute_dtype == torch.bfloat16
+    assert all(p.dtype == torch.float32 for p in run.policy.model.parameters())
 
 
 def test_a_batch_that_can_teach_nothing_changes_nothing(learned, tmp_path):
