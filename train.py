@@ -43,6 +43,7 @@ from support.packing import micro_batches, pack
 from support.report import format_table
 from support.runs import Interrupts, Laps, RunFolder, is_in_coldstart, step_of
 from support.settings import Settings, check_start, parse_settings, seed_of
+from support.trackers import tracker
 from tasks import Problem, task_with_mistakes
 
 WARNING_STEPS = 5  # after which too few constructions are warned of
@@ -539,6 +540,7 @@ def open_run(settings: Settings) -> tuple[Run, Path | None]:
         folder.make(settings.resume)
         folder.drop_logged_after(resumed)
         folder.write_settings(asdict(settings))
+        folder.track = tracker(settings.track, folder.path, asdict(settings))
     return Run(folder, settings, policy, problems, held_out), resumed
 
 

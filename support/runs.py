@@ -34,6 +34,7 @@ from torch.optim import Optimizer
 
 from support.files import InputError, read_json, read_lines, write_text
 from support.metrics import json_line
+from support.trackers import Track
 
 LOGS = ("metrics.jsonl", "samples.jsonl", "collected.jsonl")
 
@@ -44,6 +45,7 @@ class RunFolder:
     def __init__(self, path: Path | str):
         self.path = Path(path)
         self.saved_at = time.monotonic()  # when a checkpoint was last saved, or the run began
+        self.track: Track | None = None  # sends metrics to TensorBoard or Weights & Biases too
 
     def refuse_if_used(self) -> None:
         """Raises InputError where there are files already: a run is never written over."""
@@ -113,6 +115,9 @@ class RunFolder:
         """Append records to one of LOGS, one a line."""
         with (self.path / file).open("a", encoding="utf-8") as lines:
             lines.write("".join(map(json_line, records)))
+        if self.track and file == "metrics.jsonl":
+            for record in records:
+                self.track(record)
 
     def logged(self, stage: str) -> list[dict[str, Any]]:
         """The records of a stage in metrics.jsonl, such as "rl" or "eval"."""

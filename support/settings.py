@@ -9,6 +9,7 @@ import math
 import re
 import zlib
 from dataclasses import dataclass, field, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ SYNTHESIS = (
     "the program marks the error (for the tiny model)"
 )
 DTYPE = "of what is computed; the weights are float32. auto: bfloat16 on a GPU, float32 on a CPU"
+TRACK = "where metrics go beside metrics.jsonl; it must be installed"
 MIX = (
     "shares of the examples that solve, reflect, construct, rewrite without the wrong prefix, and "
     "solve with a right answer in sight (built-in data)"
@@ -50,14 +52,11 @@ class Settings:
     algo: str = setting("tapo", ALGO, "grpo tapo sft opsd")
     model: str = setting("", "folder or hub name to start from; empty: a new tiny model")
     data: str = setting("builtin", "training problems: a JSON-lines file, 'gsm8k' or 'builtin'")
-    eval_data: str = setting("", "held-out problems; empty: the test split, or the end of --data")
     out: str = setting("runs/tiny", "folder of the run")
     resume: bool = setting(False, "go on from the last checkpoint in --out")
     steps: int = setting(30, "RL steps")
     seed: int = setting(0, "seed of every random draw")
-    device: str = setting("auto", "where to run", "auto cpu cuda")
-    dtype: str = setting("auto", DTYPE, "auto float32 bfloat16")
-    compile: bool = setting(False, "torch.compile the norms and the feed-forward parts")
+    track: str = setting("none", TRACK, "none tensorboard wandb")
 
     questions: int = setting(32, "questions of a step", group="rollouts")
     k: int = setting(8, "answers to each question")
@@ -103,7 +102,10 @@ class Settings:
     coldstart_rounds: int = setting(1, "times to collect them, from the policy of that moment")
     report_questions: int = setting(128, "training questions to report constructions on before RL")
 
-    eval_problems: int = setting(500, "held-out problems to measure on", group="measurements")
+    eval_data: str = setting(
+        "", "held-out problems; empty: the test split, or the end of --data", group="measurements"
+    )
+    eval_problems: int = setting(500, "held-out problems to measure on")
     eval_samples: int = setting(1, "answers to each of them")
     eval_every: int = setting(0, "steps between measurements; 0: only before and after")
     split_gradients: bool = setting(
@@ -115,6 +117,10 @@ class Settings:
         5.0, "minutes between checkpoints, in the cold start too; 0: by steps alone"
     )
     keep: int = setting(2, "newest checkpoints that stay, beside step-0 and the best; 0: all")
+
+    device: str = setting("auto", "where to run", "auto cpu cuda", group="device")
+    dtype: str = setting("auto", DTYPE, "auto float32 bfloat16")
+    compile: bool = setting(False, "torch.compile the norms and the feed-forward parts")
 
     @property
     def constructs(self) -> bool:
@@ -165,7 +171,9 @@ MAY_BE_ZERO = "seed n_pos lambda_ kl_coef kl_rows warmup coldstart_warmup eval_e
 MAY_BE_ZERO += "save_minutes keep reply_temperature".split()
 # What may change when a run is resumed: how long it is, what it measures, shows and saves, and on
 # what it computes. Everything else changes what is trained, or in which order.
-MAY_CHANGE = "out resume steps device dtype compile max_rows micro_tokens checkpointing".split()
+MAY_CHANGE = (
+    "out resume steps track device dtype compile max_rows micro_tokens checkpointing".split()
+)
 MAY_CHANGE += "kl_rows split_gradients eval_every show_every save_every save_minutes keep".split()
 
 
@@ -216,8 +224,9 @@ def check_changes(begun: Settings, flags: dict[str, Any]) -> None:
 def make_parser() -> ArgumentParser:
     """The command line: a flag for each setting; a flag that is not given is None."""
     description = "Train with GRPO or TAPO: a cold start, then RL on verified answers."
-    parser = ArgumentParser(description=description, allow_abbrev=False)
-    group = parser.add_argument_group("general")
+    usage = "%(prog)s [--flag value ...]"  # a list of all flags would fill the screen
+    parser = ArgumentParser(description=description, usage=usage, allow_abbrev=False)
+    group = parser.add_argument_group("most used")
     about_presets = "a set of defaults (default: tiny)"
     group.add_argument("--preset", default="tiny", choices=list(PRESETS), help=about_presets)
     for entry in fields(Settings):
@@ -266,6 +275,8 @@ def check_settings(settings: Settings) -> None:
     expect(some, "--coldstart-mix", "five shares such as 0.4,0.1,0.4,0.05,0.05", c.coldstart_mix)
     has_start = c.stage != "rl" or bool(c.model) or c.resume
     expect(has_start, "--stage rl", "--model, something to start from", "none")
+    is_installed = c.track == "none" or find_spec(c.track) is not None
+    expect(is_installed, "--track", f"{c.track} to be installed (pip install {c.track})", "none")
     device_exists = c.device != "cuda" or torch.cuda.is_available()
     expect(device_exists, "--device cuda", "a CUDA device", "none")
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import zlib
 
 import pytest
@@ -32,8 +33,16 @@ def test_every_setting_is_a_flag_and_every_flag_says_what_it_does():
         assert "--" + field.name.rstrip("_").replace("_", "-") + " " in shown.replace(",", " ")
         assert field.metadata["help"]
     groups = [line for line in shown.splitlines() if line.endswith(":") and line[0] != " "]
-    expected = "options general rollouts construction loss updates measurements".split()
-    assert {f"{name}:" for name in [*expected, "cold start"]} == set(groups)
+    expected = "options rollouts construction loss updates measurements device".split()
+    assert {f"{name}:" for name in [*expected, "most used", "cold start"]} == set(groups)
+
+
+def test_help_begins_with_the_ten_flags_that_people_use():
+    shown = make_parser().format_help()
+    first = shown[shown.index("most used:") : shown.index("rollouts:")]
+    flags = re.findall(r"^  --([a-z-]+)", first, re.MULTILINE)
+    assert flags == "preset stage algo model data out resume steps seed track".split()
+    assert "--questions" not in shown[: shown.index("most used:")]  # no list of all in front
 
 
 @pytest.mark.parametrize(
