@@ -5,7 +5,8 @@
 The first run stands there before and after RL, every other run at its steps and at its tokens:
 generating is what a step costs, and TAPO's constructions cost it too, so a comparison at equal
 steps stands beside one at equal generated tokens. The other runs need measurements on the way
-(--eval-every) and more steps than the first. Called by train.py and eval.py for format_table.
+(--eval-every) and more steps than the first. Called by train.py and eval.py for format_table,
+and by support/page.py.
 """
 
 from pathlib import Path
@@ -73,21 +74,28 @@ def format_line(cells: list[str], widths: list[int]) -> str:
 # ---------------------------------------------------------------- runs side by side
 
 
-def measurements(out: Path) -> list[Summary]:
+def logged_measurements(out: Path) -> list[Summary]:
     """The summaries on held-out problems that a run has logged, in the order of their steps.
 
     tokens_generated counts from the start of RL: a cold start in the same run generates too.
-    Raises InputError for a folder without a measurement before and one after RL.
+    Raises InputError where there is no run.
     """
     path = out / "metrics.jsonl"
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected the folder of a run")
     found = [record for record in read_lines(path) if record["stage"] == "eval"]
-    if len(found) < 2:
-        raise InputError(f"{path}: expected measurements before and after RL, found {len(found)}")
-    before_rl = found[0]["tokens_generated"]
+    before_rl = found[0]["tokens_generated"] if found else 0
     for summary in found:
         summary["tokens_generated"] -= before_rl
+    return found
+
+
+def measurements(out: Path) -> list[Summary]:
+    """logged_measurements, of which there must be one before RL and one after."""
+    found = logged_measurements(out)
+    if len(found) < 2:
+        where = out / "metrics.jsonl"
+        raise InputError(f"{where}: expected measurements before and after RL, found {len(found)}")
     return found
 
 
@@ -104,16 +112,21 @@ def title_of(name: str, summary: Summary) -> str:
     return f"{name}, step {summary['step']}"
 
 
+def names_of(outs: list[Path]) -> list[str]:
+    """A run's name is its folder's, or the whole path where two folders have one name."""
+    names = [out.name for out in outs]
+    if len(set(names)) < len(names):
+        names = [str(out) for out in outs]
+    return names
+
+
 def side_by_side(outs: list[Path]) -> dict[str, Summary]:
     """Title of a column -> summary. Every other run stands there twice: where its steps, and where
     its generated tokens, come closest to those at the end of the first run.
 
-    A column is named by its run's folder, or by the whole path where two folders have one name.
     Raises InputError for runs that did not start from the same policy, problems and seed.
     """
-    names = [out.name for out in outs]
-    if len(set(names)) < len(names):
-        names = [str(out) for out in outs]
+    names = names_of(outs)
     baseline = measurements(outs[0])
     before = baseline[0]
     after = baseline[-1]
