@@ -1,7 +1,8 @@
 """Whether an answer questions itself on the way: a list of phrases, since the paper's test is not
 public.
 
-Called by eval.py (DSR and ERR), augment.py (is there a diagnosis?) and support/metrics.py.
+Called by eval.py (DSR and ERR), augment.py (is there a diagnosis?), support/metrics.py and
+support/page.py.
 """
 
 import re

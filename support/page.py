@@ -1,0 +1,376 @@
+"""The page of some runs: what they logged, as one HTML file that needs nothing else.
+
+    page.html           the frame: text, style, and the script that filters constructions
+    support/curves.py   the figures
+    this file           reads runs, and writes what differs from page to page
+
+Whatever a model wrote is data here. It reaches the page in two ways only: through `escaped`, or as
+JSON without a "<" (`json_for_html`), which the script shows as text. Called by report.py.
+"""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from support.curves import SECTIONS, can_draw, evenly, figure_html
+from support.files import InputError, read_json, read_lines
+from support.reflection import is_reflective
+from support.report import Summary, logged_measurements, rows_of, side_by_side, title_of
+
+MOST_CONSTRUCTIONS = 400  # of a run, on the page
+CONSTRUCTION_BYTES = 3_000_000  # of all runs together
+TEMPLATE = Path(__file__).with_name("page.html")
+Record = dict[str, Any]
+
+# ---------------------------------------------------------------- reading a run
+
+
+@dataclass
+class RunLog:
+    """What a run has logged so far."""
+
+    name: str
+    settings: Record  # empty where the run has no config.json
+    records: list[Record]  # every line of metrics.jsonl
+    measurements: list[Summary]  # those on held-out problems
+    constructions: list[Record]
+
+    def steps_made(self) -> int:
+        return max([r["step"] for r in self.records if r["stage"] == "rl"], default=0)
+
+    def is_done(self) -> bool:
+        """Whether its last step was made and measured."""
+        if not self.measurements:
+            return False
+        return self.measurements[-1]["step"] >= self.settings.get("steps", 0)
+
+
+def read_run(path: Path, name: str) -> RunLog:
+    """Raises InputError where there is no run."""
+    measurements = logged_measurements(path)
+    settings = {}
+    if (path / "config.json").is_file():
+        settings = read_json(path / "config.json")
+    records = read_lines(path / "metrics.jsonl")
+    constructions = read_lines(path / "samples.jsonl")
+    add_tokens_of_steps(records, constructions, settings)
+    return RunLog(name, settings, records, measurements, constructions)
+
+
+def add_tokens_of_steps(
+    records: list[Record], constructions: list[Record], settings: Record
+) -> None:
+    """Give each step of RL its `tokens`: how many were generated, by what for."""
+    if "questions" not in settings:
+        return
+    answers = settings["questions"] * settings["k"]
+    of_replies: dict[int, int] = defaultdict(int)
+    for made in constructions:
+        of_replies[made["step"]] += made.get("reply_tokens", 0)
+    for record in [record for record in records if record["stage"] == "rl"]:
+        record["tokens"] = {"answers": round(record["length"] * answers)}
+        if record["step"] in of_replies:
+            record["tokens"]["constructions"] = of_replies[record["step"]]
+
+
+# ---------------------------------------------------------------- the page
+
+
+def page_of(runs: Sequence[RunLog], folders: list[Path], refresh: int | None = None) -> str:
+    """The whole page. folders: where the runs lie; refresh: seconds until it loads itself again,
+    while a run goes on."""
+    shown = shown_constructions(runs)
+    names = ", ".join(run.name for run in runs)
+    meta = f'<meta http-equiv="refresh" content="{refresh}">' if refresh else ""
+    return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        title=escaped(names),
+        refresh=meta,
+        status=escaped(status_of(runs, refresh)),
+        example=example_of(runs),
+        findings=findings_of(runs, folders),
+        curves=curves_of(runs),
+        settings=settings_table(runs),
+        shown=escaped(said_of_shown(runs, shown)),
+        constructions=json_for_html(shown),
+    )
+
+
+def escaped(text: str) -> str:
+    """Any text as HTML that shows it; half a surrogate pair, which no file can hold, as "?"."""
+    return escape(text.encode("utf-8", "replace").decode("utf-8"))
+
+
+def json_for_html(value: Any) -> str:
+    """JSON that can stand in a <script>: without "<" neither it nor a comment can begin or end.
+
+    >>> json_for_html("</script>")
+    '"\\\\u003c/script>"'
+    """
+    return json.dumps(value).replace("<", "\\u003c")
+
+
+def element(tag: str, content: str, css_class: str = "") -> str:
+    """An element around what is HTML already."""
+    attribute = f' class="{css_class}"' if css_class else ""
+    return f"<{tag}{attribute}>{content}</{tag}>\n"
+
+
+def status_of(runs: Sequence[RunLog], refresh: int | None) -> str:
+    """How far each run has come, and when this was written."""
+    parts = []
+    for run in runs:
+        planned = run.settings.get("steps", "?")
+        algo = run.settings.get("algo", "unknown method")
+        parts.append(f"{run.name}: {algo}, {run.steps_made()} of {planned} steps")
+    parts.append(f"written {datetime.now():%Y-%m-%d %H:%M}")
+    if refresh:
+        parts.append(f"loads itself again every {refresh} seconds while a run goes on")
+    return "; ".join(parts) + "."
+
+
+# ---------------------------------------------------------------- an example on top
+
+
+def example_of(runs: Sequence[RunLog]) -> str:
+    """The last trajectory of a run that shows well what one is, else a note."""
+    for is_wanted in (is_plain, is_micro_reflective):
+        for run in runs:
+            for made in reversed(run.constructions):
+                if is_wanted(made):
+                    return example_html(run.name, made)
+    text = "These runs have constructed none so far that is right and has all three parts."
+    return element("p", text, "note")
+
+
+def is_micro_reflective(made: Record) -> bool:
+    """Whether it is right and has all three parts."""
+    return made["right"] and all(made["parts"]) and made["diagnosis_tokens"] > 0
+
+
+def is_plain(made: Record) -> bool:
+    """Whether the only reflection in it is its diagnosis: a newcomer sees at once what is what."""
+    return is_micro_reflective(made) and not is_reflective(made["wrong"])
+
+
+def example_html(run: str, made: Record) -> str:
+    prefix, diagnosis, correction = made["parts"]
+    where = f"One that {run} constructed in step {made['step']}"
+    return "".join(
+        [
+            element("p", f"{escaped(where)}, from a wrong answer of its own:", "note"),
+            labelled("Question", made["problem"], "plain"),
+            labelled("The wrong answer it began with (y−)", made["wrong"], "plain"),
+            "<h4>The micro-reflective trajectory (y_ref)</h4>",
+            labelled("wrong prefix", prefix, "prefix"),
+            labelled("diagnosis", diagnosis, "diagnosis"),
+            labelled("correction", correction, "correction"),
+        ]
+    )
+
+
+def labelled(label: str, text: str, css_class: str) -> str:
+    """A text of a model in a block of its own."""
+    content = element("b", escaped(label)) + element("pre", escaped(text))
+    return element("div", content, f"part {css_class}")
+
+
+# ---------------------------------------------------------------- did it help?
+
+
+def findings_of(runs: Sequence[RunLog], folders: list[Path]) -> str:
+    """What RL changed in each run, in words and as a table; then the runs beside each other."""
+    columns = {}
+    sentences = []
+    for run in runs:
+        for summary in run.measurements[:1] + run.measurements[1:][-1:]:
+            columns[title_of(run.name, summary)] = summary
+        sentences.append(change_of(run))
+    html = element("ul", "".join(sentences)) + summary_table(columns)
+    return html + comparison_of(folders)
+
+
+def change_of(run: RunLog) -> str:
+    """A sentence about the accuracy of a run at its start and at its end so far."""
+    name = f"<b>{escaped(run.name)}</b>"
+    if len(run.measurements) < 2:
+        return element("li", f"{name} has not been measured after its start yet.")
+    before = run.measurements[0]
+    after = run.measurements[-1]
+    problems = after.get("questions", "its")
+    return element(
+        "li",
+        f"{name}: right answers to {problems} held-out problems went from "
+        f"{before['pass@1']:.1%} to {after['pass@1']:.1%} in {after['step']} steps; "
+        + difference_in_words(after, before),
+    )
+
+
+def difference_in_words(one: Summary, other: Summary) -> str:
+    """The difference in accuracy, and whether chance alone could explain it."""
+    points = 100 * (one["pass@1"] - other["pass@1"])
+    signed = f"{points:+.1f}".replace("-", "−")
+    text = f"the difference is {signed} points"
+    errors = (one["standard_error"], other["standard_error"])
+    if None in errors:
+        return text + "."
+    error = 100 * math.hypot(*errors)
+    if abs(points) > 2 * error:
+        return f"{text}, more than twice its standard error ({error:.1f}): hardly chance."
+    return f"{text}, within twice its standard error ({error:.1f}): it may be chance."
+
+
+def comparison_of(folders: list[Path]) -> str:
+    """The first run beside the others, at equal steps and at equal generated tokens."""
+    if len(folders) < 2:
+        return ""
+    heading = element("h3", "At equal steps and at equal generated tokens")
+    try:
+        columns = side_by_side(folders)
+    except InputError as error:
+        reason = f"The runs cannot be compared like this: {error}."
+        return heading + element("p", escaped(reason), "note")
+    _, end_of_first, *others = columns
+    sentences = []
+    for title in others:
+        sentence = (
+            f"{title_and_accuracy(end_of_first, columns)} against "
+            f"{title_and_accuracy(title, columns)}: "
+            f"{difference_in_words(columns[end_of_first], columns[title])}"
+        )
+        sentences.append(element("li", sentence))
+    explained = (
+        "A step of TAPO generates more than one of GRPO, because it also constructs. So the first "
+        "run stands beside the others twice: where they had made as many steps, and where they had "
+        "generated about as many tokens. All of this is one seed: another can turn it around."
+    )
+    listed = element("ul", "".join(sentences))
+    return heading + element("p", explained) + listed + summary_table(columns)
+
+
+def title_and_accuracy(title: str, columns: Mapping[str, Summary]) -> str:
+    return f"<b>{escaped(title)}</b> ({columns[title]['pass@1']:.1%})"
+
+
+def summary_table(columns: Mapping[str, Summary]) -> str:
+    """Summaries side by side, one column each."""
+    written = {}
+    for title, summary in columns.items():
+        rows = rows_of(summary)
+        rows["generated tokens since the start"] = f"{summary['tokens_generated']:,}"
+        written[title] = rows
+    return html_table(written)
+
+
+def html_table(columns: Mapping[str, Mapping[str, str]]) -> str:
+    """Columns (name of a row -> cell) side by side; a cell that a column lacks stays empty."""
+    if not columns:
+        return ""
+    names: dict[str, None] = {}  # an ordered set
+    for cells in columns.values():
+        names |= dict.fromkeys(cells)
+    lines = [table_row("th", "", columns)]
+    for name in names:
+        cells_of_row = [cells.get(name, "") for cells in columns.values()]
+        lines.append(table_row("td", name, cells_of_row))
+    return element("div", element("table", "".join(lines)), "wide")
+
+
+def table_row(tag: str, name: str, cells: Iterable[str]) -> str:
+    written = [element(tag, escaped(cell)) for cell in cells]
+    return element("tr", element("th", escaped(name)) + "".join(written))
+
+
+def settings_table(runs: Sequence[RunLog]) -> str:
+    """All settings, in one column a run."""
+    columns = {}
+    for run in runs:
+        columns[run.name] = {name: str(value) for name, value in run.settings.items()}
+    return html_table(columns)
+
+
+# ---------------------------------------------------------------- curves
+
+
+def curves_of(runs: Sequence[RunLog]) -> str:
+    """Every figure of which a run has measured something, under the headings of SECTIONS."""
+    if not can_draw():
+        advice = "Curves need matplotlib: <code>pip install matplotlib</code>, then run this again."
+        return element("p", advice, "note")
+    records = {run.name: run.records for run in runs}
+    sections = []
+    for number, (heading, figures) in enumerate(SECTIONS.items()):
+        drawn = []
+        for position, figure in enumerate(figures):
+            drawn.append(figure_html(figure, records, key=f"f{number}-{position}"))
+        if any(drawn):
+            sections.append(element("h3", heading) + element("div", "".join(drawn), "grid"))
+    if not sections:
+        return element("p", "Nothing has been measured yet.", "note")
+    return "".join(sections)
+
+
+# ---------------------------------------------------------------- the browser of constructions
+
+
+def shown_constructions(runs: Sequence[RunLog]) -> list[Record]:
+    """The constructions of all runs that the page holds: at most MOST_CONSTRUCTIONS of each,
+    evenly over its steps, and fewer where their texts are longer than the page can take."""
+    shown = []
+    for run in runs:
+        chosen = shown_of_run(run, MOST_CONSTRUCTIONS)
+        while sum(map(bytes_of, chosen)) > CONSTRUCTION_BYTES / len(runs):
+            chosen = shown_of_run(run, len(chosen) * 9 // 10)
+        shown += chosen
+    return shown
+
+
+def shown_of_run(run: RunLog, limit: int) -> list[Record]:
+    some = evenly(run.constructions, limit)
+    return [shown_construction(run.name, made) for made in some]
+
+
+def bytes_of(record: Record) -> int:
+    return len(json_for_html(record))
+
+
+def shown_construction(run: str, made: Record) -> Record:
+    """What the page's script needs of a line of samples.jsonl."""
+    outcome = "right" if made["right"] else "wrong"
+    shown = {
+        "run": run,
+        "step": made["step"],
+        "outcome": "refused" if made["refused"] else outcome,
+        "reason": made["refused"],
+        "reward": made["reward"],
+        "question": made["problem"],
+        "gold": made["gold"],
+        "wrong": made["wrong"],
+        "sibling": made["sibling"],
+    }
+    if made["refused"]:
+        return shown | {"reply": made["reply"]}
+    has_diagnosis = made["diagnosis_tokens"] > 0
+    return shown | {
+        "analysis": made["analysis"],
+        "parts": made["parts"],
+        "diagnosed": has_diagnosis,
+    }
+
+
+def said_of_shown(runs: Sequence[RunLog], shown: Sequence[Record]) -> str:
+    """How many of each run's constructions the page holds."""
+    counts = []
+    for run in [run for run in runs if run.constructions]:
+        on_page = sum(record["run"] == run.name for record in shown)
+        counts.append(f"{on_page:,} of {len(run.constructions):,} of {run.name}")
+    if not counts:
+        return "These runs have constructed nothing."
+    total = ", ".join(counts)
+    return f"On this page are {total}, evenly over the steps. All are in the run's samples.jsonl."
