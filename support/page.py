@@ -45,11 +45,16 @@ class RunLog:
     def steps_made(self) -> int:
         return max([r["step"] for r in self.records if r["stage"] == "rl"], default=0)
 
+    def steps_planned(self) -> int:
+        """Of RL, which a cold start alone has none of."""
+        is_cold_start = self.settings.get("stage") == "coldstart"
+        return 0 if is_cold_start else self.settings.get("steps", 0)
+
     def is_done(self) -> bool:
         """Whether its last step was made and measured."""
         if not self.measurements:
             return False
-        return self.measurements[-1]["step"] >= self.settings.get("steps", 0)
+        return self.measurements[-1]["step"] >= self.steps_planned()
 
 
 def read_run(path: Path, name: str) -> RunLog:
@@ -126,9 +131,8 @@ def status_of(runs: Sequence[RunLog], refresh: int | None) -> str:
     """How far each run has come, and when this was written."""
     parts = []
     for run in runs:
-        planned = run.settings.get("steps", "?")
         algo = run.settings.get("algo", "unknown method")
-        parts.append(f"{run.name}: {algo}, {run.steps_made()} of {planned} steps")
+        parts.append(f"{run.name}: {algo}, {run.steps_made()} of {run.steps_planned()} steps")
     parts.append(f"written {datetime.now():%Y-%m-%d %H:%M}")
     if refresh:
         parts.append(f"loads itself again every {refresh} seconds while a run goes on")

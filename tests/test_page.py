@@ -179,6 +179,13 @@ def test_a_run_that_has_only_begun_has_a_page(tmp_path):
     assert "has not been measured after its start yet" in text and "run: unknown method" in text
 
 
+def test_a_cold_start_alone_is_done_when_it_is_measured(tmp_path):
+    run = write_run(tmp_path / "run", [summary(0, 0.3)])
+    assert not read_run(run, "run").is_done()
+    (run / "config.json").write_text('{"stage": "coldstart", "steps": 30}')
+    assert read_run(run, "run").is_done()
+
+
 def test_without_matplotlib_the_page_says_how_to_get_curves(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(curves, "find_spec", lambda name: None)
     run = write_run(tmp_path / "run", [summary(0, 0.3), summary(2, 0.6)])
