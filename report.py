@@ -13,7 +13,7 @@ from pathlib import Path
 from support.cli import ArgumentParser, run_main
 from support.curves import can_draw
 from support.files import InputError, note, write_text
-from support.page import RunLog, page_of, read_run
+from support.page import QUIET_MINUTES, RunLog, page_of, read_run
 from support.report import names_of
 
 SECONDS = 20  # between two pages of --watch
@@ -26,7 +26,7 @@ def write_page(folders: list[Path], out: Path, watch: bool) -> list[RunLog]:
     """
     names = names_of(folders)
     runs = [read_run(folder, name) for folder, name in zip(folders, names, strict=True)]
-    goes_on = watch and any(not run.is_done() for run in runs)
+    goes_on = watch and any(run.goes_on() for run in runs)
     page = page_of(runs, folders, refresh=SECONDS if goes_on else None)
     try:
         write_text(out, page)
@@ -39,7 +39,7 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs (--out of train.py)")
     parser.add_argument("--out", type=Path, help="the page (default: page.html in the first run)")
-    text = f"write the page anew every {SECONDS} seconds until the runs are done"
+    text = f"write the page anew every {SECONDS} seconds until the runs are done, or seem stopped"
     parser.add_argument("--watch", action="store_true", help=text)
     arguments = parser.parse_args()
     out = arguments.out or arguments.runs[0] / "page.html"
@@ -49,9 +49,12 @@ def main() -> None:
         note("the page has no curves, for which matplotlib is needed: pip install matplotlib")
     megabytes = out.stat().st_size / 1e6
     print(f"{out} ({megabytes:.1f} MB): open it in a browser")
-    while arguments.watch and any(not run.is_done() for run in runs):
+    while arguments.watch and any(run.goes_on() for run in runs):
         time.sleep(SECONDS)
         runs = write_page(arguments.runs, out, watch=True)
+    for run in runs:
+        if not run.is_done() and not run.goes_on():
+            note(f"{run.name}: no new line for {QUIET_MINUTES} minutes; it seems to have stopped")
 
 
 if __name__ == "__main__":

@@ -6,15 +6,16 @@ legend is HTML, which a phone can wrap. Called by support/page.py; matplotlib is
 """
 
 import io
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, NamedTuple
 
 Record = Mapping[str, Any]  # a line of metrics.jsonl
-Point = tuple[int, float]  # step, value
 
 # ---------------------------------------------------------------- which figures there are
 
@@ -23,9 +24,8 @@ Point = tuple[int, float]  # step, value
 class Figure:
     """What one figure shows of metrics.jsonl."""
 
-    title: str
+    title: str  # with the unit, where it is no share
     metrics: Mapping[str, str]  # name of a metric -> what the legend calls it
-    y: str  # label of the y axis
     how_to_read: str  # one sentence
     stage: str = "rl"  # whose records hold the metrics: a step's, or a measurement's ("eval")
     error: str = ""  # the metric that holds the standard error, drawn as a band
@@ -33,15 +33,11 @@ class Figure:
 
 LEARNT = [
     Figure(
-        "Reward",
-        {"reward": "reward"},
-        "mean reward",
-        "What the checker pays for the answers that are sampled in training, on average.",
+        "Reward", {"reward": "reward"}, "What the checker pays for a sampled answer, on average."
     ),
     Figure(
         "Accuracy on held-out problems",
         {"pass@1": "accuracy"},
-        "share of answers",
         "Right answers to problems that are never trained on; the band is one standard error.",
         stage="eval",
         error="standard_error",
@@ -49,14 +45,12 @@ LEARNT = [
     Figure(
         "How right answers are reached",
         {"DSR": "DSR", "ERR": "ERR"},
-        "share",
         "DSR: right answers that came without a reflection; ERR: reflections that end right.",
         stage="eval",
     ),
     Figure(
         "Answers that reflect",
         {"reflective_share": "reflective"},
-        "share of answers",
         "Sampled answers in which the policy stops and doubts what it wrote.",
     ),
 ]
@@ -64,69 +58,57 @@ CONSTRUCTED = [
     Figure(
         "Eligible questions",
         {"eligible_share": "eligible", "mixed_share": "some right, some wrong"},
-        "share of questions",
         "Trajectories are constructed for eligible questions: enough right and wrong answers.",
     ),
     Figure(
-        "From pairs to lessons",
+        "From pairs to lessons (number in a step)",
         {
             "pairs": "pairs",
             "trajectories": "trajectories",
-            "about_the_error": "with a diagnosis about the error",
+            "names_a_number": "whose diagnosis names a number",
             "taught_rows": "with an advantage",
         },
-        "number in a step",
         "Of the pairs of a wrong and a right answer, how many became something to learn from.",
     ),
     Figure(
         "Right constructions, flat groups",
         {"ref_right_share": "right (q)", "ref_flat_share": "flat groups"},
-        "share",
         "Where all constructions of a question earn the same, their group is flat: no gradient.",
     ),
     Figure(
         "Replies that can be used",
         {"parse_share": "parsed", "kept_share": "kept"},
-        "share of pairs",
         "A reply must have its tags in order to be parsed, and pass further checks to be kept.",
     ),
     Figure(
-        "Reasons of refusal",
+        "Reasons of refusal (pairs in a step)",
         {"refused": "refused"},
-        "pairs in a step",
         "Why replies gave no trajectory, the six most frequent reasons.",
     ),
     Figure(
         "Where constructions leave the wrong answer",
         {"prefix_share": "of the construction", "left_at": "of the wrong answer"},
-        "share of tokens",
         "How much of a construction is the wrong prefix, and how much of the wrong answer that is.",
     ),
     Figure(
         "Diagnosis and copying",
         {"diagnosis_share": "with a diagnosis", "copied_share": "copied from the right answer"},
-        "share",
-        "Constructions with a diagnosis, and the share of their rest that only repeats the right "
-        "answer.",
+        "Constructions with a diagnosis; what of their rest only repeats the right answer.",
     ),
     Figure(
-        "OTS weight by part",
+        "OTS weight by part (mean of tokens)",
         {
             "ots_weight_prefix": "wrong prefix",
             "ots_weight_turn": "first token after it",
             "ots_weight_diagnosis": "diagnosis",
             "ots_weight_correction": "correction",
         },
-        "mean token weight",
         "Near 1 the policy might have written the token itself; near 0 the token hardly counts.",
     ),
 ]
 UPDATED = [
     Figure(
-        "Loss",
-        {"loss": "loss"},
-        "policy loss",
-        "It stays near 0 whatever is learnt, since advantages cancel out: look at the reward.",
+        "Policy loss", {"loss": "loss"}, "Near 0 whatever is learnt, since advantages cancel out."
     ),
     Figure(
         "Gradient norm",
@@ -135,48 +117,37 @@ UPDATED = [
             "grad_norm_sampled": "sampled answers",
             "grad_norm_ref": "constructions",
         },
-        "norm",
-        "How hard the sampled and the constructed answers pull; spikes announce trouble.",
+        "How hard sampled answers and constructions pull; spikes announce trouble.",
     ),
     Figure(
-        "Do the two gradients agree?",
+        "Do the two gradients agree? (cosine)",
         {"grad_cosine": "cosine"},
-        "cosine",
         "Above 0 sampled answers and constructions pull the same way, below 0 against each other.",
     ),
+    Figure("KL (nats a token)", {"kl": "KL"}, "How far the policy has moved from where RL began."),
     Figure(
-        "KL to the starting policy",
-        {"kl": "KL"},
-        "nats a token",
-        "How far the policy has moved from where RL began.",
-    ),
-    Figure(
-        "Entropy",
+        "Entropy (nats a token)",
         {"entropy": "entropy"},
-        "nats a token",
         "How undecided the policy is; at 0 it always says the same and explores nothing.",
     ),
     Figure(
-        "Length",
+        "Length (tokens an answer)",
         {"length": "length"},
-        "tokens an answer",
         "A collapse or an explosion of the length often comes before one of the reward.",
     ),
 ]
 COST = [
     Figure(
-        "Generated tokens",
+        "Generated tokens (in a step)",
         {"tokens": "tokens"},
-        "tokens in a step",
         "What a step generates: sampled answers, and replies that construct trajectories.",
     ),
-    Figure("Time", {"seconds": "seconds"}, "seconds in a step", "Where a step spends its time."),
+    Figure("Seconds (in a step)", {"seconds": "seconds"}, "Where a step spends its time."),
 ]
 COLD_START = [
     Figure(
-        "Loss of the cold start",
+        "Loss of the cold start (nats a token)",
         {"loss": "loss"},
-        "nats a token",
         "How badly the policy predicts the examples that it learns from before RL.",
         stage="coldstart",
     )
@@ -191,12 +162,19 @@ SECTIONS = {
 
 # ---------------------------------------------------------------- the lines of a figure
 
-MOST_LINES = 6  # that a metric with names of its own, such as reasons, may have
-MOST_POINTS = 400  # of a line
+MOST_LINES = 6  # that a metric with names of its own, such as reasons of refusal, may have
+MOST_POINTS = 60  # of a line: a longer one is drawn as means
 # Neither light nor dark: each has a contrast of 3 or more to its ground in both schemes. Blue and
 # orange come first, which the colour-blind tell apart.
 COLOURS = ("#3f83c9", "#d9701a", "#2f9a5f", "#b461c4", "#d1527a", "#8a7f2b", "#2495a3", "#8577dd")
-DASHES = ("none", "6 3", "2 2", "8 2 2 2")  # as an SVG's stroke-dasharray
+SOLID = "none"  # as the stroke-dasharray of an SVG
+DASHES = (SOLID, "6 3", "2 2", "8 2 2 2", "12 3", "6 2 2 2 2 2")
+
+
+class Point(NamedTuple):
+    step: float
+    value: float
+    error: float  # its standard error, or 0
 
 
 @dataclass(frozen=True)
@@ -207,106 +185,75 @@ class Line:
     colour: str
     dashes: str  # one of DASHES
     points: list[Point]
-    errors: list[float]  # one for each point, or none
 
 
-def values_by_name(label: str, values: Mapping[int, Any]) -> dict[str, list[Point]]:
-    """A metric's values by step as lines: one, or one for each name where the values are mappings.
+def values_by_name(label: str, values: Sequence[Any]) -> dict[str, list[float]]:
+    """A metric's values as those of one line, or where they are mappings of one for each name.
 
-    A name that a step does not mention counts as 0 there.
+    A name that a mapping does not mention counts as 0 there.
 
-    >>> values_by_name("loss", {1: 0.5, 2: 0.25})
-    {'loss': [(1, 0.5), (2, 0.25)]}
-    >>> values_by_name("refused", {1: {}, 2: {"no tag": 3}})
-    {'no tag': [(1, 0), (2, 3)]}
+    >>> values_by_name("loss", [0.5, 0.25])
+    {'loss': [0.5, 0.25]}
+    >>> values_by_name("refused", [{}, {"no tag": 3}])
+    {'no tag': [0, 3]}
     """
-    if not any(isinstance(value, Mapping) for value in values.values()):
-        return {label: list(values.items())}
-    totals: dict[str, float] = {}
-    for counts in values.values():
-        for name, count in counts.items():
-            totals[name] = totals.get(name, 0) + count
-    names = sorted(totals, key=lambda name: totals[name], reverse=True)
-    lines = {}
-    for name in names[:MOST_LINES]:
-        lines[name] = [(step, counts.get(name, 0)) for step, counts in values.items()]
-    return lines
+    if not any(isinstance(value, Mapping) for value in values):
+        return {label: list(values)}
+    totals: Counter[str] = Counter()
+    for counts in values:
+        totals.update(counts)
+    names = [name for name, _ in totals.most_common(MOST_LINES)]
+    return {name: [counts.get(name, 0) for counts in values] for name in names}
 
 
 def series_of(figure: Figure, records: Sequence[Record]) -> dict[str, list[Point]]:
     """What a run has measured of this figure: name -> points; empty where it has nothing."""
+    series = {}
     of_stage = [record for record in records if record["stage"] == figure.stage]
-    found: dict[str, list[Point]] = {}
     for metric, label in figure.metrics.items():
-        values = {r["step"]: r[metric] for r in of_stage if r.get(metric) is not None}
-        if values:
-            found |= values_by_name(label, values)
-    return found
-
-
-def errors_of(figure: Figure, records: Sequence[Record]) -> list[float]:
-    """The standard errors of a figure's points; none where one is unknown."""
-    errors = [record.get(figure.error) for record in records if record["stage"] == figure.stage]
-    return [error for error in errors if error is not None] if figure.error else []
+        measured = [record for record in of_stage if record.get(metric) is not None]
+        if not measured:
+            continue
+        steps = [record["step"] for record in measured]
+        errors = [record.get(figure.error) or 0.0 for record in measured]
+        by_name = values_by_name(label, [record[metric] for record in measured])
+        for name, values in by_name.items():
+            series[name] = means_of_neighbours(list(map(Point, steps, values, errors)))
+    return series
 
 
 def lines_of(figure: Figure, runs: Mapping[str, Sequence[Record]]) -> list[Line]:
     """Every curve of a figure. Where several runs have some, a colour is a run and a dash pattern a
     metric; else a colour is a metric, and none that stands for a run elsewhere."""
-    measured = {name: series_of(figure, records) for name, records in runs.items()}
-    is_of_one_run = sum(bool(series) for series in measured.values()) == 1
-    first_free = len(runs) if len(runs) > 1 else 0
-    numbers: dict[str, int] = {}  # of the names, in the order in which they are met
+    measured = {run: series_of(figure, records) for run, records in runs.items()}
+    names: list[str] = []
     for series in measured.values():
-        for name in series:
-            numbers.setdefault(name, len(numbers))
+        names += [name for name in series if name not in names]
+    colours_are_runs = sum(bool(series) for series in measured.values()) > 1
+    first_free = len(runs) if len(runs) > 1 else 0
     lines = []
     for run_number, (run, series) in enumerate(measured.items()):
-        errors = errors_of(figure, runs[run])
         for name, points in series.items():
-            colour = first_free + numbers[name] if is_of_one_run else run_number
-            dashes = 0 if is_of_one_run else numbers[name]
-            lines.append(
-                Line(
-                    label_of(run, name, len(runs), len(numbers)),
-                    COLOURS[colour % len(COLOURS)],
-                    DASHES[dashes % len(DASHES)],
-                    points,
-                    errors if len(errors) == len(points) else [],
-                )
-            )
+            number = names.index(name)
+            colour = run_number if colours_are_runs else first_free + number
+            dashes = DASHES[number % len(DASHES)] if colours_are_runs else SOLID
+            label = f"{run}: {name}" if len(runs) > 1 else name
+            lines.append(Line(label, COLOURS[colour % len(COLOURS)], dashes, points))
     return lines
 
 
-def label_of(run: str, name: str, runs: int, names: int) -> str:
-    """A curve's name, without the run or the metric where there is only one."""
-    if runs == 1:
-        return name
-    return run if names == 1 else f"{run}: {name}"
+def means_of_neighbours(points: Sequence[Point], limit: int = MOST_POINTS) -> list[Point]:
+    """At most `limit` points, each the mean of neighbours where there are more.
 
-
-def smooth(points: Sequence[Point], window: int) -> list[Point]:
-    """Each value as the mean of itself and those before it, `window` in all.
-
-    >>> smooth([(1, 0.0), (2, 4.0), (3, 8.0)], window=2)
-    [(1, 0.0), (2, 2.0), (3, 6.0)]
+    >>> means_of_neighbours([Point(1, 0.5, 0), Point(2, 1.5, 0), Point(3, 4.0, 0)], limit=2)
+    [Point(step=1.5, value=1.0, error=0.0), Point(step=3.0, value=4.0, error=0.0)]
     """
+    size = max(1, math.ceil(len(points) / limit))
     means = []
-    for end, (step, _) in enumerate(points, 1):
-        recent = [value for _, value in points[max(0, end - window) : end]]
-        means.append((step, sum(recent) / len(recent)))
+    for start in range(0, len(points), size):
+        block = points[start : start + size]
+        means.append(Point(*[sum(numbers) / len(block) for numbers in zip(*block, strict=True)]))
     return means
-
-
-def evenly(items: Sequence[Any], limit: int) -> list[Any]:
-    """At most `limit` of the items, at even distances from the first to the last.
-
-    >>> evenly([0, 1, 2, 3, 4], limit=3)
-    [0, 2, 4]
-    """
-    count = min(limit, len(items))
-    gaps = max(count - 1, 1)
-    return [items[i * (len(items) - 1) // gaps] for i in range(count)]
 
 
 # ---------------------------------------------------------------- drawing
@@ -314,6 +261,7 @@ def evenly(items: Sequence[Any], limit: int) -> list[Any]:
 INK = "#010203"  # stands for the page's own text colour until the SVG is written
 STYLE = {
     "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "page",  # the same lines give the same text
     "font.size": 9,
     "text.color": INK,
     "axes.edgecolor": INK,
@@ -326,7 +274,6 @@ STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
 def can_draw() -> bool:
@@ -361,48 +308,34 @@ def draw(figure: Figure, lines: Sequence[Line], key: str) -> str:
     from matplotlib.figure import Figure as Drawing
     from matplotlib.ticker import MaxNLocator
 
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": key}):
+    with matplotlib.rc_context(STYLE):
         drawing = Drawing(figsize=(4.6, 2.7), layout="constrained")
         axes = drawing.add_subplot()
-        longest = max(len(line.points) for line in lines)
         for line in lines:
-            draw_line(axes, line, longest)
-        axes.set(xlabel="step", ylabel=figure.y)
+            draw_line(axes, line)
+        axes.set(xlabel="step")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         file = io.StringIO()
-        drawing.savefig(file, format="svg", transparent=True, metadata=NO_METADATA)
+        drawing.savefig(file, format="svg", transparent=True)
     return inline_svg(file.getvalue(), figure.title, key)
 
 
-def draw_line(axes: Any, line: Line, longest: int) -> None:
-    """Where the longest line of a figure has 100 points or more, each is drawn faintly, with its
-    moving mean over a twentieth of that above."""
-    window = longest // 20 if longest >= 100 else 1
-    dashes = [float(length) for length in line.dashes.split() if length != "none"]
-    look = {"color": line.colour, "linestyle": (0, dashes) if dashes else "solid"}
-    if window > 1:
-        axes.plot(*columns_of(line.points), color=line.colour, alpha=0.3, linewidth=0.7)
-    marker = "o" if longest <= 30 else None
-    points = smooth(line.points, window)
-    axes.plot(*columns_of(points), **look, linewidth=1.6, marker=marker, markersize=3)
-    if line.errors:
-        steps, values = columns_of(line.points)
-        around = list(zip(values, line.errors, strict=True))
-        lows = [value - error for value, error in around]
-        highs = [value + error for value, error in around]
+def draw_line(axes: Any, line: Line) -> None:
+    steps, values, errors = zip(*line.points, strict=True)
+    [drawn] = axes.plot(steps, values, color=line.colour, linewidth=1.6, marker="o", markersize=2.5)
+    if line.dashes != SOLID:
+        drawn.set_dashes([float(length) for length in line.dashes.split()])
+    if any(errors):
+        lows = [value - error for value, error in zip(values, errors, strict=True)]
+        highs = [value + error for value, error in zip(values, errors, strict=True)]
         axes.fill_between(steps, lows, highs, color=line.colour, alpha=0.15, linewidth=0)
 
 
-def columns_of(points: Sequence[Point]) -> Iterator[list[float]]:
-    """Steps, then values, thinned out where there are more than a figure can show."""
-    return map(list, zip(*evenly(points, MOST_POINTS), strict=True))
-
-
 def inline_svg(text: str, title: str, key: str) -> str:
-    """matplotlib's SVG file as a part of a page: without header and style sheet, which would hold
-    for the whole page, with ids of its own, and in the page's colour."""
+    """matplotlib's SVG file as a part of a page: without header, date and style sheet, which would
+    hold for the whole page, with ids of its own, and in the page's colour."""
     text = text[text.index("<svg") :]
-    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
+    text = re.sub(r"<(style|metadata).*?</\1>", "", text, flags=re.DOTALL)
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
     text = text.replace("xlink:href", "href").replace(INK, "currentColor")
     text = re.sub(r'( id="| href="#|url\(#)', rf"\g<1>{key}-", text)

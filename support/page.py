@@ -4,12 +4,14 @@
     support/curves.py   the figures
     this file           reads runs, and writes what differs from page to page
 
-Whatever a model wrote is data here. It reaches the page in two ways only: through `escaped`, or as
-JSON without a "<" (`json_for_html`), which the script shows as text. Called by report.py.
+Whatever a model wrote is data here. It reaches the page as JSON without a "<" (`json_for_html`),
+which the script shows as text; all else that is not ours goes through `escaped`. Called by
+report.py.
 """
 
 import json
 import math
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,13 +21,14 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from support.curves import SECTIONS, can_draw, evenly, figure_html
+from support.curves import SECTIONS, can_draw, figure_html
 from support.files import InputError, read_json, read_lines
 from support.reflection import is_reflective
 from support.report import Summary, logged_measurements, rows_of, side_by_side, title_of
 
 MOST_CONSTRUCTIONS = 400  # of a run, on the page
 CONSTRUCTION_BYTES = 3_000_000  # of all runs together
+QUIET_MINUTES = 30  # without a new line, after which a run that is not done seems to have stopped
 TEMPLATE = Path(__file__).with_name("page.html")
 Record = dict[str, Any]
 
@@ -40,7 +43,8 @@ class RunLog:
     settings: Record  # empty where the run has no config.json
     records: list[Record]  # every line of metrics.jsonl
     measurements: list[Summary]  # those on held-out problems
-    constructions: list[Record]
+    constructions: list[Record]  # as the page shows them (shown_construction)
+    quiet_minutes: float = 0.0  # since metrics.jsonl got its last line
 
     def steps_made(self) -> int:
         return max([r["step"] for r in self.records if r["stage"] == "rl"], default=0)
@@ -56,28 +60,48 @@ class RunLog:
             return False
         return self.measurements[-1]["step"] >= self.steps_planned()
 
+    def goes_on(self) -> bool:
+        """Whether more is to be expected. A run that was killed cannot say so: it is quiet."""
+        return not self.is_done() and self.quiet_minutes < QUIET_MINUTES
+
+    def state(self) -> str:
+        """How far it has come, in words."""
+        algo = self.settings.get("algo", "unknown method")
+        said = f"{self.name}: {algo}, {self.steps_made()} of {self.steps_planned()} steps"
+        if self.is_done():
+            return said
+        said += f", last line written {self.quiet_minutes:.0f} minutes ago"
+        return said if self.goes_on() else said + " (it seems to have stopped)"
+
 
 def read_run(path: Path, name: str) -> RunLog:
-    """Raises InputError where there is no run."""
+    """Raises InputError where there is no run, or one whose constructions lack what is needed."""
     measurements = logged_measurements(path)
     settings = {}
     if (path / "config.json").is_file():
         settings = read_json(path / "config.json")
     records = read_lines(path / "metrics.jsonl")
-    constructions = read_lines(path / "samples.jsonl")
-    add_tokens_of_steps(records, constructions, settings)
-    return RunLog(name, settings, records, measurements, constructions)
+    samples = read_lines(path / "samples.jsonl")
+    add_tokens_of_steps(records, samples, settings)
+    constructions = []
+    for number, made in enumerate(samples, 1):
+        try:
+            constructions.append(shown_construction(name, made))
+        except KeyError as missing:
+            where = f"{path / 'samples.jsonl'}, line {number}"
+            expected = f"expected {missing}, which runs of earlier versions lack"
+            raise InputError(f"{where}: {expected}; found none") from None
+    quiet_seconds = time.time() - (path / "metrics.jsonl").stat().st_mtime
+    return RunLog(name, settings, records, measurements, constructions, quiet_seconds / 60)
 
 
-def add_tokens_of_steps(
-    records: list[Record], constructions: list[Record], settings: Record
-) -> None:
+def add_tokens_of_steps(records: list[Record], samples: list[Record], settings: Record) -> None:
     """Give each step of RL its `tokens`: how many were generated, by what for."""
     if "questions" not in settings:
         return
     answers = settings["questions"] * settings["k"]
     of_replies: dict[int, int] = defaultdict(int)
-    for made in constructions:
+    for made in samples:
         of_replies[made["step"]] += made.get("reply_tokens", 0)
     for record in [record for record in records if record["stage"] == "rl"]:
         record["tokens"] = {"answers": round(record["length"] * answers)}
@@ -92,18 +116,18 @@ def page_of(runs: Sequence[RunLog], folders: list[Path], refresh: int | None = N
     """The whole page. folders: where the runs lie; refresh: seconds until it loads itself again,
     while a run goes on."""
     shown = shown_constructions(runs)
+    data = {"example": example_of(runs), "constructions": shown}
     names = ", ".join(run.name for run in runs)
     meta = f'<meta http-equiv="refresh" content="{refresh}">' if refresh else ""
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         title=escaped(names),
         refresh=meta,
         status=escaped(status_of(runs, refresh)),
-        example=example_of(runs),
         findings=findings_of(runs, folders),
         curves=curves_of(runs),
         settings=settings_table(runs),
         shown=escaped(said_of_shown(runs, shown)),
-        constructions=json_for_html(shown),
+        data=json_for_html(data),
     )
 
 
@@ -129,10 +153,7 @@ def element(tag: str, content: str, css_class: str = "") -> str:
 
 def status_of(runs: Sequence[RunLog], refresh: int | None) -> str:
     """How far each run has come, and when this was written."""
-    parts = []
-    for run in runs:
-        algo = run.settings.get("algo", "unknown method")
-        parts.append(f"{run.name}: {algo}, {run.steps_made()} of {run.steps_planned()} steps")
+    parts = [run.state() for run in runs]
     parts.append(f"written {datetime.now():%Y-%m-%d %H:%M}")
     if refresh:
         parts.append(f"loads itself again every {refresh} seconds while a run goes on")
@@ -142,47 +163,24 @@ def status_of(runs: Sequence[RunLog], refresh: int | None) -> str:
 # ---------------------------------------------------------------- an example on top
 
 
-def example_of(runs: Sequence[RunLog]) -> str:
-    """The last trajectory of a run that shows well what one is, else a note."""
+def example_of(runs: Sequence[RunLog]) -> Record | None:
+    """The last trajectory of a run that shows well what one is."""
     for is_wanted in (is_plain, is_micro_reflective):
         for run in runs:
             for made in reversed(run.constructions):
                 if is_wanted(made):
-                    return example_html(run.name, made)
-    text = "These runs have constructed none so far that is right and has all three parts."
-    return element("p", text, "note")
+                    return made
+    return None
 
 
 def is_micro_reflective(made: Record) -> bool:
     """Whether it is right and has all three parts."""
-    return made["right"] and all(made["parts"]) and made["diagnosis_tokens"] > 0
+    return made["outcome"] == "right" and made["diagnosed"] and all(made["parts"])
 
 
 def is_plain(made: Record) -> bool:
     """Whether the only reflection in it is its diagnosis: a newcomer sees at once what is what."""
     return is_micro_reflective(made) and not is_reflective(made["wrong"])
-
-
-def example_html(run: str, made: Record) -> str:
-    prefix, diagnosis, correction = made["parts"]
-    where = f"One that {run} constructed in step {made['step']}"
-    return "".join(
-        [
-            element("p", f"{escaped(where)}, from a wrong answer of its own:", "note"),
-            labelled("Question", made["problem"], "plain"),
-            labelled("The wrong answer it began with (y−)", made["wrong"], "plain"),
-            "<h4>The micro-reflective trajectory (y_ref)</h4>",
-            labelled("wrong prefix", prefix, "prefix"),
-            labelled("diagnosis", diagnosis, "diagnosis"),
-            labelled("correction", correction, "correction"),
-        ]
-    )
-
-
-def labelled(label: str, text: str, css_class: str) -> str:
-    """A text of a model in a block of its own."""
-    content = element("b", escaped(label)) + element("pre", escaped(text))
-    return element("div", content, f"part {css_class}")
 
 
 # ---------------------------------------------------------------- did it help?
@@ -324,24 +322,26 @@ def curves_of(runs: Sequence[RunLog]) -> str:
 
 
 def shown_constructions(runs: Sequence[RunLog]) -> list[Record]:
-    """The constructions of all runs that the page holds: at most MOST_CONSTRUCTIONS of each,
-    evenly over its steps, and fewer where their texts are longer than the page can take."""
+    """The constructions of all runs that the page holds: at most MOST_CONSTRUCTIONS of each, and
+    fewer where their texts are longer than the page can take."""
     shown = []
     for run in runs:
-        chosen = shown_of_run(run, MOST_CONSTRUCTIONS)
-        while sum(map(bytes_of, chosen)) > CONSTRUCTION_BYTES / len(runs):
-            chosen = shown_of_run(run, len(chosen) * 9 // 10)
+        chosen = evenly(run.constructions, MOST_CONSTRUCTIONS)
+        while len(json_for_html(chosen)) > CONSTRUCTION_BYTES / len(runs):
+            chosen = evenly(chosen, len(chosen) * 9 // 10)
         shown += chosen
     return shown
 
 
-def shown_of_run(run: RunLog, limit: int) -> list[Record]:
-    some = evenly(run.constructions, limit)
-    return [shown_construction(run.name, made) for made in some]
+def evenly(items: Sequence[Any], limit: int) -> list[Any]:
+    """At most `limit` of the items, at even distances from the first to the last.
 
-
-def bytes_of(record: Record) -> int:
-    return len(json_for_html(record))
+    >>> evenly([0, 1, 2, 3, 4], limit=3)
+    [0, 2, 4]
+    """
+    count = min(limit, len(items))
+    gaps = max(count - 1, 1)
+    return [items[i * (len(items) - 1) // gaps] for i in range(count)]
 
 
 def shown_construction(run: str, made: Record) -> Record:
@@ -360,12 +360,8 @@ def shown_construction(run: str, made: Record) -> Record:
     }
     if made["refused"]:
         return shown | {"reply": made["reply"]}
-    has_diagnosis = made["diagnosis_tokens"] > 0
-    return shown | {
-        "analysis": made["analysis"],
-        "parts": made["parts"],
-        "diagnosed": has_diagnosis,
-    }
+    diagnosed = made["diagnosis_tokens"] > 0
+    return shown | {"analysis": made["analysis"], "parts": made["parts"], "diagnosed": diagnosed}
 
 
 def said_of_shown(runs: Sequence[RunLog], shown: Sequence[Record]) -> str:
@@ -377,4 +373,4 @@ def said_of_shown(runs: Sequence[RunLog], shown: Sequence[Record]) -> str:
     if not counts:
         return "These runs have constructed nothing."
     total = ", ".join(counts)
-    return f"On this page are {total}, evenly over the steps. All are in the run's samples.jsonl."
+    return f"On this page are {total}, evenly spaced. All are in the run's samples.jsonl."

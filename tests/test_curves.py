@@ -1,15 +1,16 @@
 """Which curves a page shows, how they are told apart, and that they can stand in any page."""
 
 import re
-from itertools import pairwise
 
 import pytest
+from small_runs import make_run, take_steps
 
 from support import curves
-from support.curves import LEARNT, SECTIONS, Figure, lines_of
+from support.curves import COLD_START, LEARNT, SECTIONS, Figure, Point, lines_of
+from support.page import read_run
 
-LOSS = Figure("Loss", {"loss": "loss"}, "loss", "Lower is better.")
-PARTS = Figure("Parts", {"a": "first part", "b": "second part"}, "share", "More is better.")
+LOSS = Figure("Loss", {"loss": "loss"}, "Lower is better.")
+PARTS = Figure("Parts", {"a": "first part", "b": "second part"}, "More is better.")
 
 
 def steps(**metrics: list) -> list[dict]:
@@ -23,7 +24,7 @@ def steps(**metrics: list) -> list[dict]:
 
 def test_what_was_not_measured_is_left_out():
     [line] = lines_of(LOSS, {"run": steps(loss=[0.5, None, 0.25])})
-    assert line.points == [(1, 0.5), (3, 0.25)] and line.label == "loss"
+    assert line.points == [Point(1, 0.5, 0), Point(3, 0.25, 0)] and line.label == "loss"
     assert lines_of(LOSS, {"run": steps(loss=[None, None]), "other": steps(reward=[1])}) == []
     assert curves.figure_html(LOSS, {"run": []}, "key") == ""
 
@@ -32,7 +33,7 @@ def test_records_of_another_stage_are_not_mixed_in():
     """Steps and measurements share names, such as reflective_share."""
     records = [*steps(loss=[0.5]), {"stage": "coldstart", "step": 20, "loss": 4.0}]
     [line] = lines_of(LOSS, {"run": records})
-    assert line.points == [(1, 0.5)]
+    assert line.points == [Point(1, 0.5, 0)]
 
 
 def test_several_runs_have_colours_and_their_metrics_dashes():
@@ -57,21 +58,34 @@ def test_metrics_that_one_run_has_do_not_wear_the_colour_of_another_run():
 
 def test_reasons_are_lines_and_the_most_frequent_come_first():
     counts = [{f"reason {n}": n} for n in range(1, 10)]
-    refused = Figure("Refused", {"refused": "refused"}, "pairs", "Fewer are better.")
+    refused = Figure("Refused", {"refused": "refused"}, "Fewer are better.")
     lines = lines_of(refused, {"run": steps(refused=counts)})
     assert [line.label for line in lines] == [f"reason {n}" for n in range(9, 3, -1)]
-    assert lines[0].points == [*[(step, 0) for step in range(1, 9)], (9, 9)]
+    assert lines[0].points == [*[Point(step, 0, 0) for step in range(1, 9)], Point(9, 9, 0)]
 
 
-def test_a_band_is_drawn_only_where_every_error_is_known():
+def test_the_error_of_a_point_is_its_own_and_none_where_it_is_unknown():
     accuracy = LEARNT[1]
     records = []
-    for step in (0, 10):
-        record = {"stage": "eval", "step": step, "pass@1": 0.5, "standard_error": 0.02}
+    for step, error in ((0, 0.02), (10, None)):
+        record = {"stage": "eval", "step": step, "pass@1": 0.5, "standard_error": error}
         records.append(record)
-    assert lines_of(accuracy, {"run": records})[0].errors == [0.02, 0.02]
-    records[0]["standard_error"] = None
-    assert lines_of(accuracy, {"run": records})[0].errors == []
+    [line] = lines_of(accuracy, {"run": records})
+    assert [point.error for point in line.points] == [0.02, 0]
+
+
+def test_every_metric_that_a_figure_names_is_logged_by_training(learned, tmp_path):
+    run = make_run(learned, tmp_path / "run", steps=1, split_gradients=True)
+    run.measure_held_out(0)
+    take_steps(run, 1)
+    logged = {}
+    for record in read_run(tmp_path / "run", "run").records:
+        logged[record["stage"]] = record
+    figures = [figure for section in SECTIONS.values() for figure in section]
+    for figure in figures:
+        if figure not in COLD_START:  # this run has none
+            missing = {*figure.metrics, figure.error} - {*logged[figure.stage], ""}
+            assert not missing, figure.title
 
 
 def test_every_figure_says_how_to_read_it_and_no_title_comes_twice():
@@ -119,7 +133,7 @@ def test_figures_are_vectors_with_text_and_take_the_colour_of_the_page():
         LOSS, {"x": steps(loss=[1])}, "f1"
     )
     assert html.count("<figure") == html.count("</figure>") == 2
-    assert ">share</text>" in html and "currentColor" in html and curves.INK not in html
+    assert ">step</text>" in html and "currentColor" in html and curves.INK not in html
     assert "a&lt;b: first part" in html and "$x$: first part" in html
     assert "http" not in html and "<image" not in html and "<style" not in html
     ids = re.findall(r' id="([^"]*)"', html)
@@ -131,8 +145,9 @@ def test_figures_are_vectors_with_text_and_take_the_colour_of_the_page():
     )
 
 
-def test_long_curves_are_thinned_out_and_keep_their_order():
-    points = [(step, 0.5) for step in range(10_000)]
-    found, _ = curves.columns_of(points)
-    assert len(found) == curves.MOST_POINTS and found[0] == 0
-    assert all(one < other for one, other in pairwise(found))
+def test_long_curves_are_means_of_all_their_points():
+    values = [float(step % 2) for step in range(1, 601)]
+    [line] = lines_of(LOSS, {"run": steps(loss=values)})
+    assert len(line.points) == curves.MOST_POINTS == 60
+    assert {point.value for point in line.points} == {0.5}
+    assert line.points[0].step == 5.5 and line.points[-1].step == 595.5

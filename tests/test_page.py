@@ -2,9 +2,11 @@
 else; and in a browser, where Chromium is installed, that its filters work."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import time
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -14,7 +16,7 @@ from small_runs import make_run, take_steps
 
 import report
 from support import curves, page
-from support.files import read_lines
+from support.files import InputError, read_lines
 from support.page import RunLog, page_of, read_run
 
 HOSTILE = "</script><!--<script><img src=x onerror=\"document.title='owned'\">&amp;${x}$title"
@@ -91,38 +93,36 @@ class Elements(HTMLParser):
             self.texts.append((self.tags[-1][0], data))
 
 
-def constructions_on(text: str) -> list[dict]:
-    """The JSON of the page's browser."""
+def data_on(text: str) -> dict:
+    """The JSON that the page's script shows."""
     found = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
     assert len(found) == 1
     return json.loads(found[0])
 
 
+def constructions_on(text: str) -> list[dict]:
+    return data_on(text)["constructions"]
+
+
 # ---------------------------------------------------------------- what it shows
 
 
-def test_a_newcomer_sees_a_trajectory_by_its_parts(tmp_path):
-    lines = [made(1), refused(1, "no <analysis>"), made(2, right=False, reward=0.0)]
-    text = page_text(write_run(tmp_path / "run", [summary(0, 0.3), summary(2, 0.6)], lines))
-    assert "constructed in step 1" in text  # that of step 2 is wrong
-    for css_class, shown in (
-        ("prefix", "2+2=5"),
-        ("diagnosis", "Wait, that"),
-        ("correction", "2+2=4"),
-    ):
-        assert re.search(
-            rf'<div class="part {css_class}">.*?<pre>{re.escape(shown)}', text, re.DOTALL
-        )
+def test_the_findings_are_said_in_words(tmp_path):
+    text = page_text(write_run(tmp_path / "run", [summary(0, 0.3), summary(2, 0.6)]))
     assert "from 30.0% to 60.0% in 2 steps" in text and "hardly chance" in text
-    assert "run: tapo, 2 of 2 steps" in text
+    assert "run: tapo, 2 of 2 steps; written" in text
 
 
-def test_the_example_is_one_whose_only_reflection_is_the_diagnosis(tmp_path):
-    reflects_twice = made(2, wrong="2+2=5. Wait, that is wrong. 2+2=5", problem="Twice?")
-    run = write_run(tmp_path / "run", [summary(0, 0.3)], [made(1), reflects_twice])
-    assert "constructed in step 1" in page_text(run)
-    write_lines(run / "samples.jsonl", [reflects_twice])
-    assert "constructed in step 2" in page_text(run)
+def test_the_example_is_right_and_its_only_reflection_is_the_diagnosis(tmp_path):
+    reflects_twice = made(2, wrong="2+2=5. Wait, that is wrong. 2+2=5")
+    wrong = made(3, right=False, reward=0.0)
+    lines = [made(1), reflects_twice, wrong, refused(4, "no <analysis>")]
+    run = write_run(tmp_path / "run", [summary(0, 0.3)], lines)
+    assert data_on(page_text(run))["example"]["step"] == 1
+    write_lines(run / "samples.jsonl", lines[1:])
+    assert data_on(page_text(run))["example"]["step"] == 2
+    write_lines(run / "samples.jsonl", lines[2:])
+    assert data_on(page_text(run))["example"] is None
 
 
 def test_chance_is_named_where_it_may_explain_a_difference():
@@ -162,6 +162,14 @@ def test_tokens_of_a_step_are_those_of_answers_and_of_replies(tmp_path):
     run = read_run(write_run(tmp_path / "run", [summary(0, 0.3)], lines), "run")
     tokens = [record["tokens"] for record in run.records if record["stage"] == "rl"]
     assert tokens == [{"answers": 80}, {"answers": 80, "constructions": 18}]
+
+
+def test_a_construction_that_lacks_a_field_is_named_by_its_line(tmp_path):
+    old = made(2)
+    del old["diagnosis_tokens"]
+    run = write_run(tmp_path / "run", [summary(0, 0.3)], [made(1), old])
+    with pytest.raises(InputError, match=r"samples.jsonl, line 2: expected 'diagnosis_tokens'"):
+        read_run(run, "run")
 
 
 @pytest.mark.parametrize("lines", [None, [], [made(1)]])
@@ -206,7 +214,7 @@ def test_what_training_logs_is_what_the_page_reads(learned, tmp_path):
     assert pairs > 0 and len(constructions_on(text)) == pairs
     assert read_run(tmp_path / "run", "run").is_done()
     if curves.can_draw():
-        for title in ("Reward", "Accuracy on held-out problems", "From pairs to lessons", "Time"):
+        for title in ("Reward", "Accuracy on held-out problems", "Seconds (in a step)"):
             assert f"<h4>{title}</h4>" in text
 
 
@@ -228,8 +236,6 @@ def test_texts_of_a_model_never_become_elements(tmp_path):
     tags = [tag for tag, _ in elements.tags]
     assert "img" not in tags and tags.count("script") == 2
     assert not any(name.startswith("on") for _, attributes in elements.tags for name in attributes)
-    # question, y- and the three parts of the example on top
-    assert "".join(text for tag, text in elements.texts if tag == "pre").count(HOSTILE + "?") == 5
     first, second = constructions_on(text)
     assert first["parts"] == [attack] * 3 and second["reply"] == second["reason"] == attack
     text.encode("utf-8")  # it can be written
@@ -270,7 +276,10 @@ def test_two_runs_of_200_steps_fit_into_5_megabytes(tmp_path):
     lines = []
     for step in range(1, 201):
         lines += 4 * [made(step, wrong=text, sibling=text, parts=[text, "Wait.", text])]
-    runs = [RunLog(name, {}, long_records(200), [], lines) for name in ("tapo", "grpo")]
+    runs = []
+    for name in ("tapo", "grpo"):
+        shown = [page.shown_construction(name, record) for record in lines]
+        runs.append(RunLog(name, {}, long_records(200), [], shown))
     whole = page_of(runs, [tmp_path])
     assert 1_000_000 < len(whole.encode("utf-8")) < 5_000_000
     shown = constructions_on(whole)
@@ -281,7 +290,7 @@ def test_two_runs_of_200_steps_fit_into_5_megabytes(tmp_path):
 
 
 def test_at_most_400_constructions_are_shown_of_a_run():
-    lines = [made(step) for step in range(1, 1001)]
+    lines = [page.shown_construction("run", made(step)) for step in range(1, 1001)]
     shown = page.shown_constructions([RunLog("run", {}, [], [], lines)])
     assert len(shown) == page.MOST_CONSTRUCTIONS == 400
     gaps = {b["step"] - a["step"] for a, b in pairwise(shown)}
@@ -327,6 +336,19 @@ def test_watching_writes_the_page_until_the_run_is_done(tmp_path, monkeypatch, c
     text = (run / "page.html").read_text()
     assert code == 0 and pauses == [20, 20]
     assert 'http-equiv="refresh"' not in text and "to 60.0% in 2 steps" in text
+
+
+@pytest.mark.parametrize("flags", [[], ["--watch"]])
+def test_a_run_that_was_killed_is_not_watched_for_ever(tmp_path, monkeypatch, capsys, flags):
+    run = write_run(tmp_path / "run", [summary(0, 0.3)], [made(1)])
+    an_hour_ago = time.time() - 3600
+    os.utime(run / "metrics.jsonl", (an_hour_ago, an_hour_ago))
+    monkeypatch.setattr(report.time, "sleep", lambda seconds: pytest.fail("it watches"))
+    code, _, err = run_cli(monkeypatch, capsys, report.main, run, *flags)
+    text = (run / "page.html").read_text()
+    assert code == 0 and "run: no new line for 30 minutes; it seems to have stopped" in err
+    assert "last line written 60 minutes ago (it seems to have stopped)" in text
+    assert 'http-equiv="refresh"' not in text
 
 
 # ---------------------------------------------------------------- in a browser
