@@ -103,6 +103,9 @@ class Trajectory:
     logprobs: list[float] = field(default_factory=list)  # the sampler's: measured, not trained by
     prefix: int = 0  # tokens of the wrong prefix, for constructed ones
     diagnosis: int = 0  # and of the diagnosis after it
+    # To be looked at, of constructed ones that an update has seen (train.measure_tokens):
+    advantage: float = 0.0
+    token_measures: list[list[float]] = field(default_factory=list)  # log-prob, entropy, OTS weight
 
 
 # ---------------------------------------------------------------- step 1 of a training step

@@ -46,6 +46,7 @@ from support.settings import Settings, check_start, parse_settings, seed_of
 from support.trackers import tracker
 from tasks import Problem, task_with_mistakes
 
+TOKENS_KEPT = 8  # constructions of a step whose tokens are written down one by one
 WARNING_STEPS = 5  # after which too few constructions are warned of
 TOO_FEW = (
     "less than one pair in ten gave a diagnosis that is of use: GRPO at a higher price. "
@@ -86,7 +87,8 @@ def train_step(
 
     # 4  advantages within each group; constructed answers are compared among themselves (DAE)
     sampled = sampled_trajectories(groups)
-    batch = sampled + constructed_trajectories(constructions, groups)
+    constructed = constructed_trajectories(constructions, groups)
+    batch = sampled + constructed
     if settings.algo in ("tapo", "grpo"):
         advantages = advantages_of(batch, settings)  # (N, 1)
     else:
@@ -98,7 +100,7 @@ def train_step(
     laps.lap("update")
 
     kl = kl_to_start(start, sampled[: settings.kl_rows], settings)
-    return StepReport(groups, constructions, update, kl, laps.seconds)
+    return StepReport(groups, constructions, constructed, update, kl, laps.seconds)
 
 
 @dataclass
@@ -107,6 +109,7 @@ class StepReport:
 
     groups: list[Group]
     constructions: list[Construction]
+    constructed: list[Trajectory]  # one for each construction that was not refused, in their order
     update: dict[str, Any]  # metrics of the update
     kl: float | None  # to the starting policy, nats a token
     seconds: dict[str, float]  # by phase
@@ -320,8 +323,8 @@ def weights_of(parts: Tensor | None, logp: Tensor, entropy: Tensor, settings: Se
 def measure_tokens(
     micro: MicroBatch, parts: Tensor | None, mask: Tensor, entropy: Tensor, means: metrics.Means
 ) -> None:
-    """Sampled answers: |trainer's - sampler's log-prob| in nats. Constructed: OTS weights by
-    part."""
+    """Sampled answers: |trainer's - sampler's log-prob| in nats. Constructed: OTS weights by part,
+    and what each trajectory keeps of its own tokens."""
     logp = micro.old_logp  # (B, T)
     assert logp is not None
     if parts is None:
@@ -333,6 +336,10 @@ def measure_tokens(
     for name, numbers in tapo_loss.MEASURED_PARTS.items():
         of_part = torch.isin(parts, torch.tensor(numbers, device=mask.device))  # (B, T)
         means.add(f"ots_weight_{name}", weights, mask * of_part)
+    measures = torch.stack([logp, entropy, weights], dim=-1).tolist()  # B x T x 3
+    for row, trajectory in enumerate(micro.trajectories):
+        trajectory.advantage = micro.advantages[row, 0].item()
+        trajectory.token_measures = measures[row][: len(trajectory.token_ids)]
 
 
 def kl_to_start(
@@ -417,9 +424,19 @@ class Run:
         measured |= report.update
         measured |= {"tokens_generated": self.tokens_generated, "seconds": report.seconds}
         self.folder.log("metrics.jsonl", {"stage": "rl", "step": step, **measured})
-        records = [metrics.construction_record(made, step) for made in report.constructions]
-        self.folder.log("samples.jsonl", *records)
+        self.folder.log("samples.jsonl", *self.construction_records(report, step))
         return measured
+
+    def construction_records(self, report: StepReport, step: int) -> list[dict[str, Any]]:
+        """A step's constructions as lines of samples.jsonl, the first few with their tokens."""
+        records = []
+        for pair in report.constructions:
+            request = augment.request_of(pair, self.settings)
+            records.append(metrics.construction_record(pair, step) | {"request": request})
+        made = [record for record in records if not record["refused"]][:TOKENS_KEPT]
+        for record, trajectory in zip(made, report.constructed[:TOKENS_KEPT], strict=True):
+            record |= metrics.token_record(trajectory, self.policy.tokenizer)
+        return records
 
 
 def train(run: Run, checkpoint: Path) -> None:

@@ -193,6 +193,23 @@ def construction_record(construction: Any, step: int) -> dict[str, Any]:
     return named | record | grade
 
 
+def token_record(trajectory: Any, tokenizer: Any) -> dict[str, Any]:
+    """What a line of samples.jsonl also says of a trajectory that was trained on: its advantage,
+    and its tokens as [text, log-prob, entropy, OTS weight].
+
+    The texts join to y_ref's. Log-prob and entropy are in nats, under the policy before the update
+    and behind the bare question; the weight is OTS's own, also with --no-ots. Nothing where no
+    update has measured it (--lambda 0).
+    """
+    if not trajectory.token_measures:
+        return {}
+    tokens = []
+    texts = tokenizer.pieces(trajectory.token_ids)
+    for text, measures in zip(texts, trajectory.token_measures, strict=True):
+        tokens.append([text, *[round(measure, 3) for measure in measures]])
+    return {"advantage": round(trajectory.advantage, 3), "tokens": tokens}
+
+
 # ---------------------------------------------------------------- the update
 
 

@@ -3,7 +3,7 @@
     config.json               the settings
     metrics.jsonl             one record for each step and measurement, and every 20th update of
                               the cold start
-    samples.jsonl             every construction
+    samples.jsonl             every construction, and of some in each step every token
     collected.jsonl           what the cold start collected from the policy, round by round
     checkpoints/coldstart-N   a Hugging Face folder with the optimizers beside the weights, after N
                               updates of the cold start

@@ -160,6 +160,20 @@ class Tokenizer:
         """The text of these ids, without special tokens."""
         return self.inner.decode(ids, skip_special_tokens=True)
 
+    def pieces(self, ids: list[int]) -> list[str]:
+        """The text of each token; joined they are decode(ids). A character that several tokens make
+        up together is the last one's, and a special token has no text."""
+        whole = self.decode(ids)
+        pieces = []
+        begin = 0
+        for count in range(1, len(ids) + 1):
+            so_far = self.decode(ids[:count])
+            # else it ends in the middle of a character
+            end = len(so_far) if whole.startswith(so_far) else begin
+            pieces.append(whole[begin:end])
+            begin = end
+        return pieces
+
     def question_prompt(self, question: str) -> list[int]:
         """Ids of the bare question, as rollouts see it and as every trajectory is trained on."""
         if self.chat_template is None:

@@ -34,6 +34,19 @@ def test_the_tiny_tokenizer_splits_digits_and_gives_texts_back(tokenizer):
     assert pieces[:7] == ["1", "2", "+", "3", "4", "5", "="] and pieces[-1] == "<analysis>"
 
 
+@pytest.mark.parametrize("text", ["12+345=357\nWait, é is wrong.", "日本 2", "é", "", " 2"])
+def test_the_pieces_of_tokens_join_to_their_text(tokenizer, text):
+    spaced = sentencepiece("first")
+    for ours in (tokenizer, spaced):
+        ids = [*ours.encode(text), ours.eos_id]
+        pieces = ours.pieces(ids)
+        assert len(pieces) == len(ids) and "".join(pieces) == ours.decode(ids)
+        assert pieces[-1] == "" and "\ufffd" not in "".join(pieces)
+    assert tokenizer.pieces(tokenizer.encode("é")) == ["", "é"]  # of two bytes
+    half = tokenizer.encode("2é")[:-1]
+    assert tokenizer.pieces(half) == ["2", "\ufffd"]
+
+
 def test_a_special_token_spelled_in_an_answer_stays_text(tokenizer):
     """Else an answer could end itself in the middle, or fake a turn."""
     assert tokenizer.encode("<|end|>") != [tokenizer.eos_id]

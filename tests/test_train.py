@@ -180,6 +180,56 @@ def test_ots_of_a_diagnosis_is_of_answers_that_have_one(learned, tmp_path):
     assert "ots_weight_turn" not in none and "ots_weight_prefix" in none
 
 
+@pytest.mark.parametrize("ots", [True, False])
+def test_tokens_that_are_written_down_are_those_of_the_update(learned, tmp_path, ots):
+    run = make_run(learned, tmp_path / "run", m_max=2, ots=ots)  # so that all are kept
+    report = step_report(run, 0, sgd(run))
+    measured = run.log(report, 1)
+    records = read_lines(tmp_path / "run" / "samples.jsonl")
+    made = [record for record in records if "tokens" in record]
+    assert 2 <= len(made) == len(report.constructed) <= train.TOKENS_KEPT
+
+    tokenizer = run.policy.tokenizer
+    weights = {"": [], "_prefix": [], "_diagnosis": []}
+    for record in made:
+        texts = [token[0] for token in record["tokens"]]
+        assert "".join(texts) == tokenizer.decode(record["token_ids"]) == record["y_ref"]
+        of_answer = [token[3] for token in record["tokens"]]
+        after_prefix = record["prefix_tokens"]
+        weights[""] += of_answer
+        weights["_prefix"] += of_answer[:after_prefix]
+        weights["_diagnosis"] += of_answer[after_prefix:][: record["diagnosis_tokens"]]
+        assert f"Say {record['problem'][4]}" in record["request"]
+    for part, of_part in weights.items():
+        mean = sum(of_part) / len(of_part)
+        assert mean == pytest.approx(measured[f"ots_weight{part}"], abs=1e-3)
+
+    unmoved = make_run(learned, tmp_path / "unmoved").policy.model
+    logprobs = score(unmoved, report.constructed, 1.0, run.settings.micro_tokens)
+    advantages = advantages_of(report.constructed, run.settings)[:, 0].tolist()
+    for record, expected, advantage in zip(made, logprobs, advantages, strict=True):
+        written = [token[1] for token in record["tokens"]]
+        assert written == pytest.approx(expected, abs=1e-3)
+        assert record["advantage"] == pytest.approx(advantage, abs=1e-3)
+    assert all(token[2] >= 0 for record in made for token in record["tokens"])
+
+
+def test_tokens_are_written_down_of_the_first_few_that_were_not_refused(learned, tmp_path):
+    runs = {
+        "tapo": make_run(learned, tmp_path / "tapo", questions=13),
+        "zero": make_run(learned, tmp_path / "zero", questions=13, lambda_=0.0),
+    }
+    for run in runs.values():
+        take_steps(run, 1)
+    records = read_lines(tmp_path / "tapo" / "samples.jsonl")
+    made = [record for record in records if not record["refused"]]
+    assert len(made) > train.TOKENS_KEPT and len(records) > len(made)
+    with_tokens = [record for record in records if "tokens" in record]
+    assert with_tokens == made[: train.TOKENS_KEPT]
+    not_updated_from = read_lines(tmp_path / "zero" / "samples.jsonl")
+    assert not_updated_from and not any("tokens" in record for record in not_updated_from)
+
+
 def test_only_the_tokens_of_answers_with_an_advantage_move_the_policy(learned, tmp_path):
     """A right answer becomes likelier, a wrong one less likely."""
     run = make_run(learned, tmp_path, algo="grpo")
