@@ -165,7 +165,7 @@ def status_of(runs: Sequence[RunLog], refresh: int | None) -> str:
 
 def example_of(runs: Sequence[RunLog]) -> Record | None:
     """The last trajectory of a run that shows well what one is."""
-    for is_wanted in (is_plain, is_micro_reflective):
+    for is_wanted in (is_plain_and_shaded, is_plain, is_micro_reflective):
         for run in runs:
             for made in reversed(run.constructions):
                 if is_wanted(made):
@@ -181,6 +181,11 @@ def is_micro_reflective(made: Record) -> bool:
 def is_plain(made: Record) -> bool:
     """Whether the only reflection in it is its diagnosis: a newcomer sees at once what is what."""
     return is_micro_reflective(made) and not is_reflective(made["wrong"])
+
+
+def is_plain_and_shaded(made: Record) -> bool:
+    """Whether the page can show its tokens too, and the policy learned to say them."""
+    return is_plain(made) and made.get("advantage", 0) > 0
 
 
 # ---------------------------------------------------------------- did it help?
@@ -345,7 +350,8 @@ def evenly(items: Sequence[Any], limit: int) -> list[Any]:
 
 
 def shown_construction(run: str, made: Record) -> Record:
-    """What the page's script needs of a line of samples.jsonl."""
+    """What the page's script needs of a line of samples.jsonl. Runs of earlier versions lack its
+    request and its tokens; only the first of a step have tokens."""
     outcome = "right" if made["right"] else "wrong"
     shown = {
         "run": run,
@@ -357,11 +363,18 @@ def shown_construction(run: str, made: Record) -> Record:
         "gold": made["gold"],
         "wrong": made["wrong"],
         "sibling": made["sibling"],
+        "request": made.get("request", ""),
+        "kept": made.get("kept", ""),  # where the program began the reply
+        "shaded": "yes" if "tokens" in made else "no",
     }
     if made["refused"]:
         return shown | {"reply": made["reply"]}
-    diagnosed = made["diagnosis_tokens"] > 0
-    return shown | {"analysis": made["analysis"], "parts": made["parts"], "diagnosed": diagnosed}
+    shown |= {"analysis": made["analysis"], "parts": made["parts"]}
+    shown["diagnosed"] = made["diagnosis_tokens"] > 0
+    if "tokens" in made:
+        shown["ends"] = [made["prefix_tokens"], made["prefix_tokens"] + made["diagnosis_tokens"]]
+        shown |= {"tokens": made["tokens"], "advantage": made["advantage"]}
+    return shown
 
 
 def said_of_shown(runs: Sequence[RunLog], shown: Sequence[Record]) -> str:

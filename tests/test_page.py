@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import time
+from html import unescape
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -19,7 +20,8 @@ from support import curves, page
 from support.files import InputError, read_lines
 from support.page import RunLog, page_of, read_run
 
-HOSTILE = "</script><!--<script><img src=x onerror=\"document.title='owned'\">&amp;${x}$title"
+IMAGE = "<img src=x onerror=\"document.title='owned'\">"
+HOSTILE = f"{IMAGE}</script>{IMAGE}<!--<script>{IMAGE}&amp;${{x}}$title"
 HALF_PAIR = "\ud800"  # of surrogates: JSON can hold it, no file can
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chrome")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, which is not found")
@@ -47,6 +49,17 @@ def made(step: int, **changes) -> dict:
     record |= {"reply": "the reply", "reply_tokens": 9, "refused": "", "analysis": "It is 4."}
     record |= {"parts": ["2+2=5", "Wait, that is wrong.", "2+2=4"], "diagnosis_tokens": 6}
     return record | {"reward": 1.0, "right": True} | changes
+
+
+TOKENS = [["2+2=", -0.01, 0.05, 0.99], ["5", -1.0, 0.5, 0.607], ["\nWait", -4.0, 0.25, 0.024]]
+TOKENS += [[", no.", -0.1, 0.1, 1.001], ["\n2+2=4", -0.2, 0.3, 1.105], ["", 0.0, 0.0, 1.0]]
+
+
+def with_tokens(step: int, **changes) -> dict:
+    """A construction whose tokens were written down: two of the prefix, two of the diagnosis."""
+    parts = {"parts": ["2+2=5", "Wait, no.", "2+2=4"], "prefix_tokens": 2, "diagnosis_tokens": 2}
+    measured = {"tokens": TOKENS, "advantage": 0.5, "request": "Reflect on it:"}
+    return made(step, **{**parts, **measured, **changes})
 
 
 def refused(step: int, reason: str) -> dict:
@@ -119,6 +132,8 @@ def test_the_example_is_right_and_its_only_reflection_is_the_diagnosis(tmp_path)
     lines = [made(1), reflects_twice, wrong, refused(4, "no <analysis>")]
     run = write_run(tmp_path / "run", [summary(0, 0.3)], lines)
     assert data_on(page_text(run))["example"]["step"] == 1
+    write_lines(run / "samples.jsonl", [with_tokens(5), made(6), with_tokens(7, advantage=0.0)])
+    assert data_on(page_text(run))["example"]["step"] == 5  # the policy learned something from it
     write_lines(run / "samples.jsonl", lines[1:])
     assert data_on(page_text(run))["example"]["step"] == 2
     write_lines(run / "samples.jsonl", lines[2:])
@@ -155,6 +170,14 @@ def test_what_the_page_holds_of_each_construction(tmp_path):
     assert without_trajectory["reply"] == "the reply" and "parts" not in without_trajectory
     assert wrong["outcome"] == "wrong" and not wrong["diagnosed"]
     assert "3 of 3 of run" in text
+    assert "tokens" not in right and right["shaded"] == "no" and right["request"] == ""
+
+
+def test_the_page_holds_the_tokens_where_they_were_written_down(tmp_path):
+    run = write_run(tmp_path / "run", [summary(0, 0.3)], [with_tokens(1)])
+    [shown] = constructions_on(page_text(run))
+    assert shown["tokens"] == TOKENS and shown["ends"] == [2, 4] and shown["advantage"] == 0.5
+    assert shown["shaded"] == "yes" and shown["request"] == "Reflect on it:"
 
 
 def test_tokens_of_a_step_are_those_of_answers_and_of_replies(tmp_path):
@@ -212,6 +235,8 @@ def test_what_training_logs_is_what_the_page_reads(learned, tmp_path):
     text = page_text(tmp_path / "run")
     pairs = len(read_lines(tmp_path / "run" / "samples.jsonl"))
     assert pairs > 0 and len(constructions_on(text)) == pairs
+    shaded = [shown for shown in constructions_on(text) if shown["shaded"] == "yes"]
+    assert shaded and all(len(shown["tokens"]) >= shown["ends"][1] for shown in shaded)
     assert read_run(tmp_path / "run", "run").is_done()
     if curves.can_draw():
         for title in ("Reward", "Accuracy on held-out problems", "Seconds (in a step)"):
@@ -275,7 +300,14 @@ def test_two_runs_of_200_steps_fit_into_5_megabytes(tmp_path):
     text = "A line of reasoning with an equation.\n" * 100  # 4,000 characters
     lines = []
     for step in range(1, 201):
-        lines += 4 * [made(step, wrong=text, sibling=text, parts=[text, "Wait.", text])]
+        texts = {
+            "wrong": text,
+            "sibling": text,
+            "parts": [text, "Wait.", text],
+            "request": 3 * text,
+        }
+        lines += 3 * [made(step, **texts)]
+        lines.append(with_tokens(step, **texts, tokens=200 * TOKENS))
     runs = []
     for name in ("tapo", "grpo"):
         shown = [page.shown_construction(name, record) for record in lines]
@@ -353,10 +385,17 @@ def test_a_run_that_was_killed_is_not_watched_for_ever(tmp_path, monkeypatch, ca
 
 # ---------------------------------------------------------------- in a browser
 
-# Appended to a page: does what a reader does, and writes down what is there then.
-READER = """
-<script>
+# Appended to a page together with what a reader does there: tells what is seen then.
+TELL = """
 const seen = [];
+function tell() {
+  const told = document.createElement("div");
+  told.id = "told";
+  told.textContent = JSON.stringify(seen);
+  document.body.append(told);
+}
+"""
+FILTERS = """
 function count() { seen.push(document.querySelectorAll("details.construction").length); }
 function choose(id, value) {
   const field = document.getElementById(id);
@@ -377,14 +416,30 @@ choose("search", "NEEDLE");
 const entry = document.querySelector("details.construction");
 entry.addEventListener("toggle", () => {
   seen.push([...entry.querySelectorAll(".part > b")].map(label => label.textContent));
-  seen.push(document.title, document.images.length, document.documentElement.scrollWidth);
-  const told = document.createElement("div");
-  told.id = "told";
-  told.textContent = JSON.stringify(seen);
-  document.body.append(told);
+  seen.push(document.title, document.images.length);
+  tell();
 });
 entry.querySelector("summary").click();
-</script>
+"""
+TOUCHES = """
+const shown = document.getElementById("example");
+for (const part of ["prefix", "diagnosis", "correction"]) {
+  seen.push(shown.querySelector(`.${part} > pre`).textContent);
+}
+const [, , wait] = shown.querySelectorAll(".token");
+seen.push(getComputedStyle(wait).backgroundColor);
+wait.click();
+seen.push(shown.querySelector(".told").textContent);
+wait.nextSibling.dispatchEvent(new Event("mouseenter"));
+seen.push(shown.querySelector(".told").textContent);
+seen.push(document.getElementById("legend").hidden);
+const entry = document.querySelector("details.construction");
+entry.addEventListener("toggle", () => {
+  seen.push(entry.querySelectorAll(".token").length);
+  seen.push(entry.querySelector(".request").open, entry.querySelector(".request pre").textContent);
+  tell();
+});
+entry.querySelector("summary").click();
 """
 
 
@@ -397,6 +452,16 @@ def open_in_chromium(path, fragment: str = "") -> tuple[str, list[str]]:
     done = subprocess.run(command, capture_output=True, timeout=60, check=True)
     said = [line for line in done.stderr.decode().splitlines() if "CONSOLE" in line]
     return done.stdout.decode(), said
+
+
+def seen_by_reader(page: str, path, script: str) -> list:
+    """What a reader sees who does what the script does; nothing may be said on the console."""
+    with_reader = page.replace("</body>", f"<script>{TELL}{script}</script></body>")
+    path.write_text(with_reader, encoding="utf-8")
+    dom, said = open_in_chromium(path)
+    assert said == []
+    [told] = re.findall(r'<div id="told">(.*?)</div>', dom, re.DOTALL)
+    return json.loads(unescape(told))
 
 
 @needs_chromium
@@ -415,19 +480,31 @@ def test_filters_work_and_attacks_do_not_in_a_browser(tmp_path):
     lines += [refused(2, "too long"), made(2, wrong="a needle in it " + HOSTILE)]
     lines += read_lines(run / "samples.jsonl")
     write_lines(run / "samples.jsonl", lines)
-    path = tmp_path / "page.html"
-    path.write_text(page_text(run).replace("</body>", READER + "</body>"), encoding="utf-8")
-    dom, said = open_in_chromium(path)
-    assert said == []
-    elements = Elements(dom)
-    [told] = [text for tag, text in elements.texts if tag == "div" and text.startswith("[25,")]
-    first, with_more, all_refused, truncated, of_step_2, address, *rest = json.loads(told)
+    seen = seen_by_reader(page_text(run), tmp_path / "page.html", FILTERS)
+    first, with_more, all_refused, truncated, of_step_2, address, *rest = seen
     assert (first, with_more, all_refused, truncated, of_step_2) == (25, 36, 4, 2, 1)
     assert address == "#step=2&outcome=refused&reason=truncated"
-    without_reason, without_outcome, found, labels, title, images, _ = rest
+    without_reason, without_outcome, found, labels, title, images = rest
     assert (without_reason, without_outcome, found) == (3, 4, 1)
     assert labels[-3:] == ["y_ref: wrong prefix", "y_ref: diagnosis", "y_ref: correction"]
     assert title == "run – nanoTAPO" and images == 0
+
+
+@needs_chromium
+def test_a_token_that_is_touched_shows_its_numbers(tmp_path):
+    tokens = [*TOKENS[:4], ["\n" + HOSTILE, -0.2, 0.3, 1.105], TOKENS[5]]
+    lines = [with_tokens(1, tokens=tokens, request=HOSTILE)]
+    run = write_run(tmp_path / "run", [summary(0, 0.3)], lines)
+    *parts, shade, clicked, pointed_at, legend_is_hidden, count, is_open, request = seen_by_reader(
+        page_text(run), tmp_path / "page.html", TOUCHES
+    )
+    assert parts == ["2+2=5", "↵\nWait, no.", f"↵\n{HOSTILE}·"]
+    assert shade.startswith("rgba(") and 0 < float(shade.split()[-1].strip(")")) < 0.02
+    assert clicked == (
+        "“↵Wait”: log-prob −4 (1.8%), entropy 0.25 nats, OTS weight 0.024, advantage 0.5"
+    )
+    assert pointed_at.startswith("“, no.”: log-prob −0.1 (90%)") and not legend_is_hidden
+    assert count == len(tokens) and not is_open and request == HOSTILE
 
 
 @needs_chromium
@@ -443,11 +520,15 @@ def test_a_page_that_loads_itself_again_keeps_its_filters(tmp_path):
 @needs_chromium
 def test_a_phone_need_not_scroll_sideways(tmp_path):
     """In a frame of 390 pixels, because Chromium's windows are not that narrow."""
-    lines = [made(1, wrong="x" * 500, problem="y" * 500)]
+    long = {"wrong": "x" * 500, "problem": "y" * 500, "request": "z" * 500}
+    lines = [made(1, **long), with_tokens(1, **long, tokens=40 * [["w" * 9, -0.1, 0.1, 1.0]])]
     run = write_run(tmp_path / ("a-long-name" * 10), [summary(0, 0.3), summary(2, 0.6)], lines)
     tell = """<script>
-    const { scrollWidth, clientWidth } = document.documentElement;
-    parent.postMessage(scrollWidth - clientWidth, "*");
+    for (const folded of document.querySelectorAll("details")) folded.open = true;
+    setTimeout(() => {
+      const { scrollWidth, clientWidth } = document.documentElement;
+      parent.postMessage(scrollWidth - clientWidth, "*");
+    }, 100);
     </script></body>"""
     text = page_text(run).replace("</body>", tell)
     (tmp_path / "page.html").write_text(text, encoding="utf-8")
