@@ -1,5 +1,6 @@
-# `make demo` trains and measures a tiny model, `make test` checks everything, `make study` compares TAPO with GRPO
-# and with itself without its parts (hours; goes on where it stopped), `make study-small` does a part of that.
+# `make demo` trains and measures a tiny model and makes a page of its runs, `make test` checks everything,
+# `make study` compares TAPO with GRPO and with itself without its parts (hours; goes on where it stopped),
+# `make study-small` does a part of that.
 # Each makes .venv when it is absent; needed are Python 3.10 or newer and make.
 PYTHON ?= python3
 BIN = .venv/bin
@@ -13,6 +14,7 @@ demo: .venv/demo
 	$(BIN)/python train.py --stage rl --model runs/demo/start/checkpoints/step-0 --out runs/demo/grpo \
 		--algo grpo --steps 50 --eval-every 5
 	$(BIN)/python -m support.report runs/demo/tapo runs/demo/grpo
+	$(BIN)/python report.py runs/demo/tapo runs/demo/grpo --out runs/demo/page.html
 
 test: .venv/test
 	$(BIN)/ruff format --check .
@@ -20,18 +22,13 @@ test: .venv/test
 	$(BIN)/mypy
 	$(BIN)/pytest -q
 
-study: .venv/study
+study: .venv/demo
 	$(BIN)/python bench/study.py
 
-study-small: .venv/study
+study-small: .venv/demo
 	$(BIN)/python bench/study.py --small
 
 .venv/demo: pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e .
-	touch $@
-
-.venv/study: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[report]"
 	touch $@

@@ -114,7 +114,7 @@ def title_of(name: str, summary: Summary) -> str:
 
 def names_of(outs: list[Path]) -> list[str]:
     """A run's name is its folder's, or the whole path where two folders have one name."""
-    names = [out.name for out in outs]
+    names = [out.absolute().name for out in outs]
     if len(set(names)) < len(names):
         names = [str(out) for out in outs]
     return names
