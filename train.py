@@ -212,7 +212,8 @@ def update_policy(
     constructed_part = micro_batches_of(*whole, needed & constructed, settings)
 
     measured: dict[str, Any] = {"trained_rows": int(needed.sum()), "loss": None, "grad_norm": None}
-    measured["taught_rows"] = int((needed & constructed & moves).sum())  # constructed ones
+    if settings.constructs:
+        measured["taught_rows"] = int((needed & constructed & moves).sum())  # constructed ones
     means = metrics.Means()
     split = settings.split_gradients and bool(sampled_part) and bool(constructed_part)
     for _ in range(settings.updates if measured["trained_rows"] else 0):

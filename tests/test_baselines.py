@@ -136,7 +136,7 @@ def test_an_answer_is_not_taught_where_its_teachers_prompt_leaves_no_room(learne
 
 def test_a_step_without_a_row_to_train_on_is_skipped(learned, tmp_path):
     """OPSD, when no answer of the step has a right sibling."""
-    nothing = {"trained_rows": 0, "taught_rows": 0, "loss": None, "grad_norm": None}
+    nothing = {"trained_rows": 0, "loss": None, "grad_norm": None}
     run = make_run(learned, tmp_path, algo="opsd")
     before = weights_of(run.policy.model)
     optimizer = adamw(run.policy.model.parameters(), 0.1)

@@ -6,7 +6,7 @@ import pytest
 from small_runs import make_run, take_steps
 
 from support import curves
-from support.curves import COLD_START, LEARNT, SECTIONS, Figure, Point, lines_of
+from support.curves import COLD_START, CONSTRUCTED, LEARNT, SECTIONS, Figure, Point, lines_of
 from support.page import read_run
 
 LOSS = Figure("Loss", {"loss": "loss"}, "Lower is better.")
@@ -86,6 +86,15 @@ def test_every_metric_that_a_figure_names_is_logged_by_training(learned, tmp_pat
         if figure not in COLD_START:  # this run has none
             missing = {*figure.metrics, figure.error} - {*logged[figure.stage], ""}
             assert not missing, figure.title
+
+
+def test_a_run_that_constructs_nothing_is_in_no_figure_of_constructions(learned, tmp_path):
+    run = make_run(learned, tmp_path / "run", steps=1, algo="grpo")
+    take_steps(run, 1)
+    records = read_run(tmp_path / "run", "run").records
+    eligible, *others = CONSTRUCTED
+    assert curves.series_of(eligible, records)
+    assert not any(curves.series_of(figure, records) for figure in others)
 
 
 def test_every_figure_says_how_to_read_it_and_no_title_comes_twice():
