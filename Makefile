@@ -13,7 +13,6 @@ demo: .venv/demo
 	$(BIN)/python train.py --stage rl --model runs/demo/start/checkpoints/step-0 --out runs/demo/tapo
 	$(BIN)/python train.py --stage rl --model runs/demo/start/checkpoints/step-0 --out runs/demo/grpo \
 		--algo grpo --steps 50 --eval-every 5
-	$(BIN)/python -m support.report runs/demo/tapo runs/demo/grpo
 	$(BIN)/python report.py runs/demo/tapo runs/demo/grpo --out runs/demo/page.html
 
 test: .venv/test

@@ -34,8 +34,8 @@ from support.cli import ArgumentParser, progress_bar, run_main
 from support.files import read_portions, write_text
 from support.metrics import json_line
 from support.reflection import is_reflective
-from support.report import format_table, percent
 from support.settings import DTYPE
+from support.summaries import format_table, percent
 from tasks import Problem
 
 

@@ -1,9 +1,10 @@
-"""Make one web page of a run, or of several to compare: tables, curves and what was constructed.
+"""Compare runs in a table, and make one web page of them: curves, and all that was constructed.
 
     python report.py runs/demo/tapo runs/demo/grpo     # writes runs/demo/tapo/page.html
     python report.py runs/mine --watch                 # again and again while the run goes
 
-The page is one file that needs nothing else: no network, no server. The curves need matplotlib
+The table has the runs at equal steps and at equal generated tokens (support/summaries.py). The page
+is one file that needs nothing else: no network, no server. The curves need matplotlib
 (pip install matplotlib); without it the page has all the rest.
 """
 
@@ -14,7 +15,7 @@ from support.cli import ArgumentParser, run_main
 from support.curves import can_draw
 from support.files import InputError, note, write_text
 from support.page import QUIET_MINUTES, RunLog, page_of, read_run
-from support.report import names_of
+from support.summaries import comparison, names_of
 
 SECONDS = 20  # between two pages of --watch
 
@@ -35,6 +36,14 @@ def write_page(folders: list[Path], out: Path, watch: bool) -> list[RunLog]:
     return runs
 
 
+def print_comparison(folders: list[Path]) -> None:
+    """The table of these runs, or why they cannot stand side by side."""
+    try:
+        print(comparison(folders), end="\n\n")
+    except InputError as error:
+        note(f"no table of these runs: {error}")
+
+
 def main() -> None:
     parser = ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs (--out of train.py)")
@@ -45,6 +54,8 @@ def main() -> None:
     out = arguments.out or arguments.runs[0] / "page.html"
 
     runs = write_page(arguments.runs, out, arguments.watch)
+    if len(runs) > 1:
+        print_comparison(arguments.runs)
     if not can_draw():
         note("the page has no curves, for which matplotlib is needed: pip install matplotlib")
     megabytes = out.stat().st_size / 1e6

@@ -40,9 +40,9 @@ from support.files import note, read_lines
 from support.logprobs import autocast, packed_logprobs, padded, score
 from support.optim import adamw, clipped_update
 from support.packing import micro_batches, pack
-from support.report import format_table
 from support.runs import Interrupts, Laps, RunFolder, is_in_coldstart, step_of
 from support.settings import Settings, check_start, parse_settings, seed_of
+from support.summaries import format_table
 from support.trackers import tracker
 from tasks import Problem, task_with_mistakes
 

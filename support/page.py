@@ -24,7 +24,7 @@ from typing import Any
 from support.curves import SECTIONS, can_draw, figure_html
 from support.files import InputError, read_json, read_lines
 from support.reflection import is_reflective
-from support.report import Summary, logged_measurements, rows_of, side_by_side, title_of
+from support.summaries import Summary, logged_measurements, rows_of, side_by_side, title_of
 
 MOST_CONSTRUCTIONS = 400  # of a run, on the page
 CONSTRUCTION_BYTES = 3_000_000  # of all runs together

@@ -16,7 +16,7 @@ from data import load_problems
 from eval import Answer, evaluate, majority_is_right, pass_at_k, standard_error, summarize
 from rollout import Policy
 from support.files import read_lines
-from support.report import format_table
+from support.summaries import format_table
 from tasks import Problem
 
 

@@ -5,9 +5,9 @@ import json
 import pytest
 from conftest import run_cli
 
-from support import report
+import report
 from support.files import InputError
-from support.report import format_table, side_by_side
+from support.summaries import format_table, side_by_side
 
 
 def summary_of(share: float) -> dict:
@@ -70,13 +70,16 @@ def test_runs_with_one_name_are_named_by_their_paths(tmp_path):
     assert [columns[f"{out}, step 10"]["pass@1"] for out in outs] == [0.6, 0.9]
 
 
-def test_runs_from_other_policies_are_not_compared(tmp_path):
+def test_runs_from_other_policies_are_not_compared(tmp_path, monkeypatch, capsys):
     runs = [
         write_run(tmp_path / name, [(0, 0, right), (5, 9, 0.5)])
         for name, right in (("a", 0.3), ("b", 0.4))
     ]
     with pytest.raises(InputError, match="starts from"):
         side_by_side(runs)
+    code, out, err = run_cli(monkeypatch, capsys, report.main, *runs)
+    assert code == 0 and "page.html" in out  # the page has all that is true of each alone
+    assert "no table of these runs" in err and "starts from" in err
 
 
 def test_a_folder_without_measurements_is_named(tmp_path):
