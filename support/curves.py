@@ -259,7 +259,7 @@ def means_of_neighbours(points: Sequence[Point], limit: int = MOST_POINTS) -> li
 # ---------------------------------------------------------------- drawing
 
 INK = "#010203"  # stands for the page's own text colour until the SVG is written
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "page",  # the same lines give the same text
     "font.size": 9,
