@@ -34,7 +34,7 @@ from support.cli import ArgumentParser, progress_bar, run_main
 from support.files import read_portions, write_text
 from support.metrics import json_line
 from support.reflection import is_reflective
-from support.settings import DTYPE
+from support.settings import DTYPE, DTYPES
 from support.summaries import format_table, percent
 from tasks import Problem
 
@@ -153,6 +153,14 @@ def how_answers_were_reached(answers: list[Answer]) -> dict[str, Any]:
 
 
 def evaluate(
+    policy: Policy, problems: list[Problem], **sampling: Any
+) -> tuple[dict[str, Any], list[list[Answer]]]:
+    """Answer every problem; returns (summary, answers[i][j]). **sampling: as in answers_to."""
+    answers = answers_to(policy, problems, **sampling)
+    return summarize(problems, answers), answers
+
+
+def answers_to(
     policy: Policy,
     problems: list[Problem],
     *,
@@ -163,8 +171,8 @@ def evaluate(
     max_rows: int = 256,
     strict: bool = True,
     first: int = 0,
-) -> tuple[dict[str, Any], list[list[Answer]]]:
-    """Answer every problem `samples` times; returns (summary, answers[i][j]).
+) -> list[list[Answer]]:
+    """`samples` graded answers to every problem: answers[i][j].
 
     first: how many problems stand before these, where a list is answered portion by portion.
     """
@@ -196,7 +204,7 @@ def evaluate(
                 )
             )
         answers.append(graded)
-    return summarize(problems, answers), answers
+    return answers
 
 
 def record_of(problem: Problem, number: int) -> dict[str, Any]:
@@ -214,12 +222,12 @@ def answer_the_rest(
     **sampling: Any,
 ) -> None:
     """Answer the problems that have no record yet, `size` at a time, and append their records to
-    the list and to the file. **sampling: as in evaluate."""
+    the list and to the file. **sampling: as in answers_to."""
     with progress_bar(len(problems), "eval", "problem", initial=len(records)) as bar:
         while len(records) < len(problems):
             first = len(records)
             portion = problems[first : first + size]
-            _, answers = evaluate(policy, portion, first=first, **sampling)
+            answers = answers_to(policy, portion, first=first, **sampling)
             for number, group in enumerate(answers, start=first):
                 asked = record_of(problems[number], number)
                 records.append(asked | {"answers": [asdict(answer) for answer in group]})
@@ -250,7 +258,7 @@ def make_parser() -> ArgumentParser:
     add("--max-new-tokens", type=int, default=512)
     add("--max-rows", type=int, default=256, help="answers written at once")
     add("--seed", type=int, default=0)
-    add("--dtype", default="auto", choices=["auto", "float32", "bfloat16"], help=DTYPE)
+    add("--dtype", default="auto", choices=DTYPES, help=DTYPE)
     add("--no-strict", "--lenient", dest="lenient", action="store_true", help=LENIENT)
     add("--out", type=Path, help=OUT)
     return parser

@@ -24,7 +24,7 @@ from rollout import Policy, answer_problems
 from support.cli import run_main
 from support.files import InputError, read_json, write_text
 from support.metrics import construction_counts, construction_record, json_line
-from support.settings import PRESETS, Settings, seed_of
+from support.settings import DTYPES, PRESETS, Settings, seed_of
 
 PROTOCOLS = {"assisted": "assisted", "unassisted": "instruct"}  # name -> --synthesis
 
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--n-pos", type=int, default=2)
     parser.add_argument("--n-neg", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--dtype", default="auto", choices=["auto", "float32", "bfloat16"])
+    parser.add_argument("--dtype", default="auto", choices=DTYPES)
     parser.add_argument("--name", default="before")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

@@ -31,6 +31,7 @@ SYNTHESIS = (
     "the program marks the error (for the tiny model)"
 )
 DTYPE = "of what is computed; the weights are float32. auto: bfloat16 on a GPU, float32 on a CPU"
+DTYPES = ["auto", "float32", "bfloat16"]
 TRACK = "where metrics go beside metrics.jsonl; it must be installed"
 MIX = (
     "shares of the examples that solve, reflect, construct, rewrite without the wrong prefix, and "
@@ -119,7 +120,7 @@ class Settings:
     keep: int = setting(2, "newest checkpoints that stay, beside step-0 and the best; 0: all")
 
     device: str = setting("auto", "where to run", "auto cpu cuda", group="device")
-    dtype: str = setting("auto", DTYPE, "auto float32 bfloat16")
+    dtype: str = setting("auto", DTYPE, " ".join(DTYPES))
     compile: bool = setting(False, "torch.compile the norms and the feed-forward parts")
 
     @property

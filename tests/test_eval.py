@@ -13,7 +13,15 @@ from safetensors.torch import load_file, save_file
 
 import eval as evaluation
 from data import load_problems
-from eval import Answer, evaluate, majority_is_right, pass_at_k, standard_error, summarize
+from eval import (
+    Answer,
+    answers_to,
+    evaluate,
+    majority_is_right,
+    pass_at_k,
+    standard_error,
+    summarize,
+)
 from rollout import Policy
 from support.files import read_lines
 from support.summaries import format_table
@@ -150,12 +158,13 @@ def measure(learned, tmp_path, monkeypatch, capsys):
             portions.append(sampling["first"])
             if len(portions) == killed_in:
                 raise KeyboardInterrupt
-            return evaluate(*arguments, **sampling)
+            return answers_to(*arguments, **sampling)
 
-        monkeypatch.setattr(evaluation, "evaluate", killed)
         sampling = ("--samples", samples, "--max-rows", 4 * samples, "--max-new-tokens", 16)
         given = (learned, "--data", learned / "problems.jsonl", "--out", out, *sampling, *flags)
-        code, _, err = run_cli(monkeypatch, capsys, evaluation.main, *given)
+        with monkeypatch.context() as patched:
+            patched.setattr(evaluation, "answers_to", killed)
+            code, _, err = run_cli(monkeypatch, capsys, evaluation.main, *given)
         return code, err, out.read_text() if out.exists() else "", portions
 
     return run
