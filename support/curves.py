@@ -38,7 +38,7 @@ LEARNT = [
     Figure(
         "Accuracy on held-out problems",
         {"pass@1": "accuracy"},
-        "Right answers to problems that are never trained on; the band is one standard error.",
+        "Problems never trained on, measured where the line bends or ends; band: standard error.",
         stage="eval",
         error="standard_error",
     ),
@@ -58,15 +58,15 @@ CONSTRUCTED = [
     Figure(
         "Eligible questions",
         {"eligible_share": "eligible", "mixed_share": "some right, some wrong"},
-        "Trajectories are constructed for eligible questions: enough right and wrong answers.",
+        "Only these get constructions: at least --n-pos right and --n-neg wrong answers.",
     ),
     Figure(
         "From pairs to lessons (number in a step)",
         {
             "pairs": "pairs",
             "trajectories": "trajectories",
-            "names_a_number": "whose diagnosis names a number",
-            "taught_rows": "with an advantage",
+            "names_a_number": "whose diagnosis names a number of the step before it",
+            "taught_rows": "with an advantage other than 0",
         },
         "Of the pairs of a wrong and a right answer, how many became something to learn from.",
     ),
@@ -154,7 +154,7 @@ COLD_START = [
 ]
 SECTIONS = {
     "Does it learn?": LEARNT,
-    "What is constructed": CONSTRUCTED,
+    "Construction": CONSTRUCTED,
     "The update": UPDATED,
     "What it costs": COST,
     "The cold start": COLD_START,

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from pathlib import Path
+from statistics import mean
 from string import Template
 from typing import Any
 
@@ -28,6 +29,7 @@ from support.summaries import Summary, logged_measurements, rows_of, side_by_sid
 
 MOST_CONSTRUCTIONS = 400  # of a run, on the page
 CONSTRUCTION_BYTES = 3_000_000  # of all runs together
+LAST_STEPS = 10  # of a run, of which the findings give means
 QUIET_MINUTES = 30  # without a new line, after which a run that is not done seems to have stopped
 TEMPLATE = Path(__file__).with_name("page.html")
 Record = dict[str, Any]
@@ -67,7 +69,10 @@ class RunLog:
     def state(self) -> str:
         """How far it has come, in words."""
         algo = self.settings.get("algo", "unknown method")
-        said = f"{self.name}: {algo}, {self.steps_made()} of {self.steps_planned()} steps"
+        name = self.name if self.name == algo else f"{self.name} ({algo})"
+        said = f"{name}: {self.steps_made()} of {self.steps_planned()} steps"
+        if self.settings.get("model"):
+            said += f" on {self.settings['data']} problems, from {self.settings['model']}"
         if self.is_done():
             return said
         said += f", last line written {self.quiet_minutes:.0f} minutes ago"
@@ -125,7 +130,7 @@ def page_of(runs: Sequence[RunLog], folders: list[Path], refresh: int | None = N
         status=escaped(status_of(runs, refresh)),
         findings=findings_of(runs, folders),
         curves=curves_of(runs),
-        settings=settings_table(runs),
+        settings=settings_tables(runs),
         shown=escaped(said_of_shown(runs, shown)),
         data=json_for_html(data),
     )
@@ -192,15 +197,17 @@ def is_plain_and_shaded(made: Record) -> bool:
 
 
 def findings_of(runs: Sequence[RunLog], folders: list[Path]) -> str:
-    """What RL changed in each run, in words and as a table; then the runs beside each other."""
+    """The runs beside each other; then what RL changed in each, in words and as a table."""
     columns = {}
     sentences = []
     for run in runs:
         for summary in run.measurements[:1] + run.measurements[1:][-1:]:
             columns[title_of(run.name, summary)] = summary
-        sentences.append(change_of(run))
-    html = element("ul", "".join(sentences)) + summary_table(columns)
-    return html + comparison_of(folders)
+        sentences += [change_of(run), constructions_in_words(run)]
+    each = element("ul", "".join(sentences)) + summary_table(columns)
+    if len(runs) == 1:
+        return each
+    return comparison_of(folders) + element("h3", "Each run, from its start to its end") + each
 
 
 def change_of(run: RunLog) -> str:
@@ -215,8 +222,32 @@ def change_of(run: RunLog) -> str:
         "li",
         f"{name}: right answers to {problems} held-out problems went from "
         f"{before['pass@1']:.1%} to {after['pass@1']:.1%} in {after['step']} steps; "
-        + difference_in_words(after, before),
+        f"{difference_in_words(after, before)} Answers that reflect went from "
+        f"{before['reflective_share']:.1%} to {after['reflective_share']:.1%}.",
     )
+
+
+def constructions_in_words(run: RunLog) -> str:
+    """A sentence about what could be learned from what a run constructed; none of one that
+    constructs nothing."""
+    steps = [record for record in run.records if record["stage"] == "rl"][-LAST_STEPS:]
+    flat = mean_of(steps, "ref_flat_share")
+    weight = mean_of(steps, "ots_weight_turn")
+    if flat is None or weight is None:
+        return ""
+    return element(
+        "li",
+        f"<b>{escaped(run.name)}</b>, its last {len(steps)} steps: in {flat:.0%} of the groups all "
+        "constructions of a question earned the same, and nothing was learned from them. The mean "
+        "OTS weight of the first token behind the wrong prefix, which decides to reflect, was "
+        f"{weight:.2f}.",
+    )
+
+
+def mean_of(records: Sequence[Record], name: str) -> float | None:
+    """Mean of a metric over the records that have it."""
+    values = [record[name] for record in records if record.get(name) is not None]
+    return mean(values) if values else None
 
 
 def difference_in_words(one: Summary, other: Summary) -> str:
@@ -237,7 +268,7 @@ def comparison_of(folders: list[Path]) -> str:
     """The first run beside the others, at equal steps and at equal generated tokens."""
     if len(folders) < 2:
         return ""
-    heading = element("h3", "At equal steps and at equal generated tokens")
+    heading = element("h3", "Side by side, at equal steps and at equal generated tokens")
     try:
         columns = side_by_side(folders)
     except InputError as error:
@@ -294,12 +325,21 @@ def table_row(tag: str, name: str, cells: Iterable[str]) -> str:
     return element("tr", element("th", escaped(name)) + "".join(written))
 
 
-def settings_table(runs: Sequence[RunLog]) -> str:
-    """All settings, in one column a run."""
+def settings_tables(runs: Sequence[RunLog]) -> str:
+    """The settings in which the runs differ, and behind a fold all of them, a column a run."""
     columns = {}
     for run in runs:
         columns[run.name] = {name: str(value) for name, value in run.settings.items()}
-    return html_table(columns)
+    folded = element("summary", "All settings") + html_table(columns)
+    everything = element("details", folded)
+    if len(runs) == 1:
+        return everything
+    names = set().union(*columns.values())
+    different = [name for name in names if len({cells.get(name) for cells in columns.values()}) > 1]
+    chosen = {}
+    for run_name, cells in columns.items():
+        chosen[run_name] = {name: cells.get(name, "") for name in sorted(different)}
+    return element("p", "What differs between the runs:") + html_table(chosen) + everything
 
 
 # ---------------------------------------------------------------- curves

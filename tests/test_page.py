@@ -32,6 +32,7 @@ def summary(step: int, share: float) -> dict:
     record = {"stage": "eval", "step": step, "tokens_generated": 1000 * step, "questions": 500}
     record |= {"pass@1": share, "standard_error": 0.02, "DSR": 0.9, "ERR": None}
     record |= {"no_answer_share": 0.0, "truncated_share": 0.0, "mean_tokens": 30.0}
+    record["reflective_share"] = 0.25
     for how in ("direct", "reflective"):
         record |= {f"{how}_right": 1, f"{how}_wrong": 1}
     return record
@@ -123,7 +124,31 @@ def constructions_on(text: str) -> list[dict]:
 def test_the_findings_are_said_in_words(tmp_path):
     text = page_text(write_run(tmp_path / "run", [summary(0, 0.3), summary(2, 0.6)]))
     assert "from 30.0% to 60.0% in 2 steps" in text and "hardly chance" in text
-    assert "run: tapo, 2 of 2 steps; written" in text
+    assert "run (tapo): 2 of 2 steps; written" in text
+    assert "Answers that reflect went from 25.0% to 25.0%." in text
+
+
+def test_the_findings_say_what_could_be_learned_from_constructions(tmp_path):
+    lines = [summary(0, 0.3)]
+    for flat, weight in [(1.0, 0.5), (0.5, None), (None, 0.1)]:  # a step without one, and another
+        step = {"stage": "rl", "step": 1, "reward": 0.5, "length": 10.0}
+        lines.append(step | {"ref_flat_share": flat, "ots_weight_turn": weight})
+    text = page_text(write_run(tmp_path / "run", lines))
+    assert "in 75% of the groups" in text and "decides to reflect, was 0.30." in text
+    text = page_text(write_run(tmp_path / "other", lines[:1]))
+    assert "of the groups" not in text
+
+
+def test_only_settings_that_differ_stand_before_the_fold(tmp_path):
+    folders = []
+    for name, steps in [("a", 2), ("b", 3)]:
+        folders.append(write_run(tmp_path / name, [summary(0, 0.3), summary(2, 0.6)]))
+        settings = json.loads((folders[-1] / "config.json").read_text())
+        (folders[-1] / "config.json").write_text(json.dumps(settings | {"steps": steps}))
+    _, _, shown = page_text(*folders).partition("What differs between the runs")
+    before_fold, _, folded = shown.partition("<details>")
+    assert ">steps<" in before_fold and ">algo<" not in before_fold
+    assert ">steps<" in folded and ">algo<" in folded
 
 
 def test_the_example_is_right_and_its_only_reflection_is_the_diagnosis(tmp_path):
@@ -207,7 +232,7 @@ def test_a_run_that_has_only_begun_has_a_page(tmp_path):
     run.mkdir()
     (run / "metrics.jsonl").write_text('{"stage": "eval", "step": 0')  # half a line
     text = page_text(run)
-    assert "has not been measured after its start yet" in text and "run: unknown method" in text
+    assert "has not been measured after its start yet" in text and "run (unknown method)" in text
 
 
 def test_a_cold_start_alone_is_done_when_it_is_measured(tmp_path):
@@ -442,6 +467,17 @@ entry.addEventListener("toggle", () => {
 entry.querySelector("summary").click();
 """
 
+LESSONS = """
+for (const entry of document.querySelectorAll("details.construction")) {
+  entry.addEventListener("toggle", () => {
+    const labels = entry.querySelectorAll(".part > b");
+    seen.push(entry.querySelector(".note").textContent, labels[labels.length - 1].textContent);
+    if (seen.length === 6) tell();
+  });
+  entry.querySelector("summary").click();
+}
+"""
+
 
 def open_in_chromium(path, fragment: str = "") -> tuple[str, list[str]]:
     """The page's elements after its scripts have run, and what was said on its console."""
@@ -505,6 +541,19 @@ def test_a_token_that_is_touched_shows_its_numbers(tmp_path):
     )
     assert pointed_at.startswith("“, no.”: log-prob −0.1 (90%)") and not legend_is_hidden
     assert count == len(tokens) and not is_open and request == HOSTILE
+
+
+@needs_chromium
+def test_an_entry_says_what_was_learned_from_it_and_how_it_ends(tmp_path):
+    wrong = {"right": False, "reward": 0.0}
+    lines = [with_tokens(1, advantage=0.0), with_tokens(1, advantage=0.5)]
+    lines.append(with_tokens(1, advantage=-1.5, **wrong))
+    run = write_run(tmp_path / "run", [summary(0, 0.3)], lines)
+    seen = seen_by_reader(page_text(run), tmp_path / "page.html", LESSONS)
+    assert seen[0].endswith("earned the same, nothing is learned")
+    assert seen[2] == "advantage 0.5: it becomes more likely"
+    assert seen[4] == "advantage −1.5: it becomes less likely"
+    assert seen[1::2] == ["y_ref: correction"] * 2 + ["y_ref: correction, which ends wrong"]
 
 
 @needs_chromium

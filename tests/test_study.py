@@ -133,3 +133,47 @@ def test_figures_are_the_same_for_the_same_lines(tmp_path):
     assert write_tables(runs, tmp_path, "study") == table
     assert figure.read_text() == drawn
     assert len(list((tmp_path / "study").glob("*.svg"))) == len(CLAIMS) + len(TRIED)
+
+
+def write_run(folder: Path, seed: int, right: float, turn: float | None) -> None:
+    """A run of two steps, as far as bench/paired.py reads it."""
+    summary = {"stage": "eval", "tokens_generated": 0, "DSR": 0.5, "ERR": None, "reflections": 0.25}
+    summary["mean_tokens"] = 40.0
+    step = {"stage": "rl", "ots_weight_turn": turn, "ref_right_share": 1.0}
+    records = [
+        summary | {"step": 0, "pass@1": 0.1},
+        step | {"step": 1},
+        step | {"step": 2},
+        summary | {"step": 2, "pass@1": right},
+    ]
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"seed": seed}))
+    lines = [json.dumps(record) for record in records]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def test_an_ablation_is_paired_by_seed(tmp_path):
+    from paired import comparison
+
+    for seed, (base, changed) in enumerate([(0.50, 0.53), (0.60, 0.61), (0.40, 0.42)]):
+        write_run(tmp_path / f"base-{seed}", seed, base, turn=0.1)
+        write_run(tmp_path / f"new-{seed}", seed, changed, turn=1.0)
+    write_run(tmp_path / "new-alone", 7, 0.99, turn=None)  # no partner: in neither column
+    rows = {line.split(" | ")[0]: line for line in comparison(*folders(tmp_path)).splitlines()}
+    half = 4.303 * 0.01 / 3**0.5  # differences of 3, 1 and 2 points
+    assert rows["| right, %"].endswith(f"| 52.0 ± 23.7 | 2.0 ± {100 * half:.1f} |")
+    assert rows["| ERR, %"] == "| ERR, % | none | none | none |"
+    assert rows["| OTS weight of the turn, last 10 steps"].endswith("| 0.900 ± 0.000 |")
+
+
+def folders(parent: Path) -> tuple[Path, Path]:
+    return parent / "new", parent / "base"
+
+
+def test_groups_without_a_common_seed_are_refused(tmp_path):
+    from paired import comparison
+
+    write_run(tmp_path / "base-0", 0, 0.5, turn=None)
+    write_run(tmp_path / "new-1", 1, 0.5, turn=None)
+    with pytest.raises(InputError, match=r"same seeds, found \[1\] and \[0\]"):
+        comparison(*folders(tmp_path))
