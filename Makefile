@@ -16,7 +16,7 @@ demo: .venv/demo
 	@echo "1 of 3: TAPO, 30 steps from $(START), a model of 0.8 million weights that solves half of the problems."
 	@echo "A step samples 8 answers to each of 32 problems; the model rewrites some wrong ones and learns from both."
 	@echo
-	$(BIN)/python train.py --stage rl --model $(START) --out runs/demo/tapo
+	$(BIN)/python train.py --stage rl --model $(START) --out runs/demo/tapo --eval-every 5
 	@echo
 	@echo "2 of 3: GRPO, the same without rewriting. 50 steps, so that it generates as many tokens as TAPO did in 30."
 	@echo

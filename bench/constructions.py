@@ -3,17 +3,20 @@
     python bench/constructions.py MODEL --data gsm8k_train.jsonl --name before \\
         --out results/gsm8k/constructions.json
 
-Answers are sampled until there are --pairs pairs of a wrong answer and a right sibling; both
-protocols ("assisted", and "unassisted", which is --synthesis instruct) rewrite the same pairs.
---out keeps what it holds and gains "assisted_NAME" and "unassisted_NAME", with a second copy as
-"assisted" and "unassisted", which the next run replaces. Every construction goes into
-OUT.NAME.jsonl beside it, to be read by hand.
+Questions are answered, --questions at a time, until there are --pairs pairs of a wrong answer and a
+right sibling; both protocols ("assisted", and "unassisted", which is --synthesis instruct) rewrite
+the same pairs. --out keeps what it holds and gains "assisted_NAME" and "unassisted_NAME", with a
+second copy as "assisted" and "unassisted", which the next run replaces. All constructions go into
+OUT.NAME.jsonl beside it, to be read by hand. Until all are there they stand in
+OUT.NAME.partial.jsonl, and the same command goes on from there.
 """
 
 import argparse
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import common  # noqa: F401  (it finds the project)
 import torch
@@ -22,33 +25,56 @@ from augment import Construction, construct, grade_constructions, select_candida
 from data import load_problems
 from rollout import Policy, answer_problems
 from support.cli import run_main
-from support.files import InputError, read_json, write_text
+from support.files import InputError, read_json, read_portions, write_text
 from support.metrics import construction_counts, construction_record, json_line
 from support.settings import DTYPES, PRESETS, Settings, seed_of
+from tasks import Problem
 
 PROTOCOLS = {"assisted": "assisted", "unassisted": "instruct"}  # name -> --synthesis
+Record = dict[str, Any]
 
 
-def collect_pairs(policy: Policy, wanted: int, settings: Settings) -> list[Construction]:
-    """The first `wanted` pairs from the policy's answers to the problems, in their order."""
-    problems = load_problems(settings.data, "train")
-    pairs: list[Construction] = []
-    for first in range(0, len(problems), settings.questions):
-        some = problems[first : first + settings.questions]
-        groups = answer_problems(policy, some, settings, seed_of(settings.seed, "rollout", first))
-        pairs += select_candidates(groups, settings, seed_of(settings.seed, "construct", first))
-        print(f"{first + len(some)} questions, {len(pairs)} pairs", flush=True)
-        if len(pairs) >= wanted:
-            break
-    return pairs[:wanted]
+def portion_of(
+    policy: Policy, problems: list[Problem], first: int, most: int, settings: Settings
+) -> Record:
+    """What some questions, of which the first is number `first`, give: at most so many pairs, and
+    for both protocols counts and constructions, as JSON."""
+    asked = problems[first : first + settings.questions]
+    groups = answer_problems(policy, asked, settings, seed_of(settings.seed, "rollout", first))
+    pairs = select_candidates(groups, settings, seed_of(settings.seed, "construct", first))[:most]
+    portion: Record = {"first": first, "pairs": len(pairs), "counts": {}, "constructions": []}
+    for protocol, synthesis in PROTOCOLS.items():
+        made = rewritten(policy, pairs, replace(settings, synthesis=synthesis), first)
+        portion["counts"][protocol] = construction_counts(made)
+        for construction in made:
+            record = construction_record(construction, 0)
+            portion["constructions"].append({"protocol": protocol, **record})
+    return portion
 
 
-def rewritten(policy: Policy, pairs: list[Construction], settings: Settings) -> list[Construction]:
+def rewritten(
+    policy: Policy, pairs: list[Construction], settings: Settings, first: int
+) -> list[Construction]:
     """What the policy makes of the pairs by settings.synthesis; the pairs stay as they are."""
     copies = [replace(pair) for pair in pairs]
-    construct(policy, copies, settings, seed_of(settings.seed, "construct"))
+    construct(policy, copies, settings, seed_of(settings.seed, "construct", first))
     grade_constructions(copies, settings)
     return copies
+
+
+def complete(
+    policy: Policy, portions: list[Record], wanted: int, settings: Settings, partial: Path
+) -> None:
+    """Add portions to the list, and to the file, until they hold as many pairs as are wanted."""
+    problems = load_problems(settings.data, "train")
+    for first in range(len(portions) * settings.questions, len(problems), settings.questions):
+        missing = wanted - sum(portion["pairs"] for portion in portions)
+        if missing == 0:
+            return
+        portions.append(portion_of(policy, problems, first, missing, settings))
+        with partial.open("a", encoding="utf-8") as file:
+            file.write(json_line(portions[-1]))
+        print(f"{first + settings.questions} questions, {portions[-1]['counts']}", flush=True)
 
 
 def main() -> None:
@@ -75,20 +101,29 @@ def main() -> None:
     settings = Settings(**{**preset, **{name: getattr(args, name) for name in names}})
     device = "cuda" if torch.cuda.is_available() else "cpu"
     policy = Policy.from_pretrained(args.model, device, args.dtype)
-    pairs = collect_pairs(policy, args.pairs, settings)
+    partial = args.out.with_suffix(f".{args.name}.partial.jsonl")
+    begun_with = {name: str(value) for name, value in vars(args).items()}
+    possible = [{"first": first} for first in range(0, 10**6, settings.questions)]
+    portions = read_portions(partial, begun_with, possible, 1)
+    write_text(partial, "".join(map(json_line, [begun_with, *portions])))
+    complete(policy, portions, args.pairs, settings, partial)
 
     counts = read_json(args.out) if args.out.is_file() else {}
+    for protocol in PROTOCOLS:
+        total: Counter[str] = Counter()
+        for portion in portions:
+            total.update(portion["counts"][protocol])
+        counts[f"{protocol}_{args.name}"] = dict(total)
+        counts[protocol] = dict(total)  # the last one measured
+        print(f"{protocol}_{args.name}", dict(total))
     lines = []
-    for protocol, synthesis in PROTOCOLS.items():
-        made = rewritten(policy, pairs, replace(settings, synthesis=synthesis))
-        name = f"{protocol}_{args.name}"
-        counts[name] = construction_counts(made)
-        counts[protocol] = counts[name]  # the last one measured
-        print(name, counts[name], flush=True)
-        for construction in made:
-            lines.append(json_line({"protocol": name, **construction_record(construction, 0)}))
+    for portion in portions:
+        for record in portion["constructions"]:
+            named = record | {"protocol": f"{record['protocol']}_{args.name}"}
+            lines.append(json_line(named))
     write_text(args.out, json.dumps(counts, indent=1) + "\n")
     write_text(args.out.with_suffix(f".{args.name}.jsonl"), "".join(lines))
+    partial.unlink()
 
 
 if __name__ == "__main__":

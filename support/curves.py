@@ -72,7 +72,7 @@ CONSTRUCTED = [
     ),
     Figure(
         "Right constructions, flat groups",
-        {"ref_right_share": "right (q)", "ref_flat_share": "flat groups"},
+        {"ref_right_share": "right", "ref_flat_share": "flat groups"},
         "Where all constructions of a question earn the same, their group is flat: no gradient.",
     ),
     Figure(

@@ -207,7 +207,10 @@ def findings_of(runs: Sequence[RunLog], folders: list[Path]) -> str:
     each = element("ul", "".join(sentences)) + summary_table(columns)
     if len(runs) == 1:
         return each
-    return comparison_of(folders) + element("h3", "Each run, from its start to its end") + each
+    heading = element("h3", "Each run, from its start to its end")
+    if len({run.steps_made() for run in runs}) > 1:
+        heading += element("p", "They made different numbers of steps; compare them above.", "note")
+    return comparison_of(folders) + heading + each
 
 
 def change_of(run: RunLog) -> str:

@@ -1,12 +1,14 @@
-"""The study's arithmetic: intervals, pairs of seeds, verdicts, and which learning rate is taken."""
+"""The arithmetic of the study and of ablations: intervals, pairs of seeds, verdicts, which learning
+rate is taken; and that a long measurement goes on where it was killed."""
 
 import json
 import sys
 from pathlib import Path
 
 import pytest
+from conftest import run_cli
 
-from support.files import InputError
+from support.files import InputError, read_lines
 
 sys.path.append(str(Path(__file__).parents[1] / "bench"))
 from tables import (
@@ -177,3 +179,47 @@ def test_groups_without_a_common_seed_are_refused(tmp_path):
     write_run(tmp_path / "new-1", 1, 0.5, turn=None)
     with pytest.raises(InputError, match=r"same seeds, found \[1\] and \[0\]"):
         comparison(*folders(tmp_path))
+
+
+# ---------------------------------------------------------------- bench/constructions.py
+
+
+def test_a_measurement_of_constructions_goes_on_where_it_was_killed(
+    learned, tmp_path, monkeypatch, capsys
+):
+    import constructions
+
+    def measure(out: Path) -> None:
+        flags = f"{learned} --data {learned / 'problems.jsonl'} --out {out} --pairs 7 --questions 1"
+        sizes = "--max-new-tokens 12 --max-reply-tokens 60 --n-pos 1 --n-neg 1"
+        run_cli(monkeypatch, capsys, constructions.main, *flags.split(), *sizes.split())
+
+    whole = tmp_path / "whole.json"
+    measure(whole)
+    counts = json.loads(whole.read_text())
+    assert counts["assisted_before"] == counts["assisted"] and counts["assisted"]["pairs"] == 7
+    assert len(read_lines(tmp_path / "whole.before.jsonl")) == 14  # both protocols
+
+    one_portion = constructions.portion_of
+    asked = []
+
+    def killing(policy, problems, first, most, settings):
+        asked.append(first)
+        if len(asked) == 2:
+            raise Killed
+        return one_portion(policy, problems, first, most, settings)
+
+    cut = tmp_path / "cut.json"
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(constructions, "portion_of", killing)
+        measure(cut)
+    assert not cut.exists()
+    measure(cut)
+    assert cut.read_text() == whole.read_text()
+    lines = (tmp_path / "cut.before.jsonl").read_text()
+    assert lines == (tmp_path / "whole.before.jsonl").read_text()
+    assert asked == [0, 1] and not (tmp_path / "cut.before.partial.jsonl").exists()
+
+
+class Killed(BaseException):
+    """What no code of the product catches."""
