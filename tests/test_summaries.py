@@ -13,7 +13,7 @@ from support.summaries import format_table, side_by_side
 def summary_of(share: float) -> dict:
     """The measures of an evaluation with this share of right answers."""
     summary = {"pass@1": share, "standard_error": 0.02, "DSR": 0.9, "ERR": None, "mean_tokens": 30}
-    summary |= {"no_answer_share": 0.0, "truncated_share": 0.0}
+    summary |= {"no_answer_share": 0.0, "truncated_share": 0.0, "reflective_share": 0.1}
     for how in ("direct", "reflective"):
         summary |= {f"{how}_right": 1, f"{how}_wrong": 1}
     return summary
