@@ -18,7 +18,7 @@ demo: .venv/demo
 	@echo
 	$(BIN)/python train.py --stage rl --model $(START) --out runs/demo/tapo --eval-every 5
 	@echo
-	@echo "2 of 3: GRPO, the same without rewriting. 50 steps, so that it generates as many tokens as TAPO did in 30."
+	@echo "2 of 3: GRPO, the same without rewriting. 50 steps: at about 40 it has generated as many tokens as TAPO in 30."
 	@echo
 	$(BIN)/python train.py --stage rl --model $(START) --out runs/demo/grpo --algo grpo --steps 50 --eval-every 5
 	@echo

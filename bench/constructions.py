@@ -42,7 +42,8 @@ def portion_of(
     asked = problems[first : first + settings.questions]
     groups = answer_problems(policy, asked, settings, seed_of(settings.seed, "rollout", first))
     pairs = select_candidates(groups, settings, seed_of(settings.seed, "construct", first))[:most]
-    portion: Record = {"first": first, "pairs": len(pairs), "counts": {}, "constructions": []}
+    portion = asked_of(problems, first, settings.questions)
+    portion |= {"pairs": len(pairs), "counts": {}, "constructions": []}
     for protocol, synthesis in PROTOCOLS.items():
         made = rewritten(policy, pairs, replace(settings, synthesis=synthesis), first)
         portion["counts"][protocol] = construction_counts(made)
@@ -50,6 +51,12 @@ def portion_of(
             record = construction_record(construction, 0)
             portion["constructions"].append({"protocol": protocol, **record})
     return portion
+
+
+def asked_of(problems: list[Problem], first: int, size: int) -> Record:
+    """What the record of a portion begins with."""
+    questions = [problem.question for problem in problems[first : first + size]]
+    return {"first": first, "questions": questions}
 
 
 def rewritten(
@@ -63,10 +70,14 @@ def rewritten(
 
 
 def complete(
-    policy: Policy, portions: list[Record], wanted: int, settings: Settings, partial: Path
+    policy: Policy,
+    problems: list[Problem],
+    portions: list[Record],
+    wanted: int,
+    settings: Settings,
+    partial: Path,
 ) -> None:
     """Add portions to the list, and to the file, until they hold as many pairs as are wanted."""
-    problems = load_problems(settings.data, "train")
     for first in range(len(portions) * settings.questions, len(problems), settings.questions):
         missing = wanted - sum(portion["pairs"] for portion in portions)
         if missing == 0:
@@ -74,7 +85,9 @@ def complete(
         portions.append(portion_of(policy, problems, first, missing, settings))
         with partial.open("a", encoding="utf-8") as file:
             file.write(json_line(portions[-1]))
-        print(f"{first + settings.questions} questions, {portions[-1]['counts']}", flush=True)
+        asked = first + len(portions[-1]["questions"])
+        pairs = wanted - missing + portions[-1]["pairs"]
+        print(f"{asked} questions, {pairs} of {wanted} pairs", flush=True)
 
 
 def main() -> None:
@@ -103,10 +116,12 @@ def main() -> None:
     policy = Policy.from_pretrained(args.model, device, args.dtype)
     partial = args.out.with_suffix(f".{args.name}.partial.jsonl")
     begun_with = {name: str(value) for name, value in vars(args).items()}
-    possible = [{"first": first} for first in range(0, 10**6, settings.questions)]
+    problems = load_problems(settings.data, "train")
+    firsts = range(0, len(problems), settings.questions)
+    possible = [asked_of(problems, first, settings.questions) for first in firsts]
     portions = read_portions(partial, begun_with, possible, 1)
     write_text(partial, "".join(map(json_line, [begun_with, *portions])))
-    complete(policy, portions, args.pairs, settings, partial)
+    complete(policy, problems, portions, args.pairs, settings, partial)
 
     counts = read_json(args.out) if args.out.is_file() else {}
     for protocol in PROTOCOLS:

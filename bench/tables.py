@@ -28,7 +28,8 @@ Columns = dict[str, tuple[Measure, float, int]]  # title -> measure, scale, digi
 def interval(values: list[float]) -> tuple[float, float]:
     """Mean, and half the width of its 95% interval (infinite for one value)."""
     n = len(values)
-    return mean(values), T95[n - 1] * stdev(values) / math.sqrt(n) if n > 1 else math.inf
+    t = T95[min(n, len(T95)) - 1]  # a little too wide for more values than the table has
+    return mean(values), t * stdev(values) / math.sqrt(n) if n > 1 else math.inf
 
 
 def shown(values: list[float | None], scale: float = 100, digits: int = 1) -> str:

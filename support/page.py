@@ -231,8 +231,10 @@ def change_of(run: RunLog) -> str:
 
 
 def constructions_in_words(run: RunLog) -> str:
-    """A sentence about what could be learned from what a run constructed; none of one that
-    constructs nothing."""
+    """A sentence about what could be learned from what a run of TAPO constructed. None where it
+    constructed nothing, or where constructions were not compared among themselves."""
+    if run.settings.get("algo") != "tapo" or run.settings.get("dae", "own") != "own":
+        return ""
     steps = [record for record in run.records if record["stage"] == "rl"][-LAST_STEPS:]
     flat = mean_of(steps, "ref_flat_share")
     weight = mean_of(steps, "ots_weight_turn")

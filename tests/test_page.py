@@ -137,6 +137,9 @@ def test_the_findings_say_what_could_be_learned_from_constructions(tmp_path):
     assert "in 75% of the groups" in text and "decides to reflect, was 0.30." in text
     text = page_text(write_run(tmp_path / "other", lines[:1]))
     assert "of the groups" not in text
+    shared = write_run(tmp_path / "shared", lines)  # compared with the sampled answers
+    (shared / "config.json").write_text(json.dumps({"algo": "tapo", "dae": "off"}))
+    assert "of the groups" not in page_text(shared)
 
 
 def test_only_settings_that_differ_stand_before_the_fold(tmp_path):

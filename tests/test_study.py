@@ -25,6 +25,7 @@ from tables import (
     verdict,
 )
 
+ROOT = Path(__file__).parents[1]
 MEASURED = (
     "entropy length grad_norm_sampled grad_norm_ref grad_cosine ots_weight_prefix ots_weight_turn "
     "ots_weight_diagnosis ots_weight_correction parse_share ref_reward ref_flat_share "
@@ -137,11 +138,13 @@ def test_figures_are_the_same_for_the_same_lines(tmp_path):
     assert len(list((tmp_path / "study").glob("*.svg"))) == len(CLAIMS) + len(TRIED)
 
 
-def write_run(folder: Path, seed: int, right: float, turn: float | None) -> None:
-    """A run of two steps, as far as bench/paired.py reads it."""
+def write_run(
+    folder: Path, seed: int, right: float, turn: float | None = None, steps: int = 2
+) -> None:
+    """A run that was measured after two steps, as far as bench/paired.py reads it."""
     summary = {"stage": "eval", "tokens_generated": 0, "DSR": 0.5, "ERR": None, "reflections": 0.25}
     summary["mean_tokens"] = 40.0
-    step = {"stage": "rl", "ots_weight_turn": turn, "ref_right_share": 1.0}
+    step = {"stage": "rl", "ots_weight_turn": turn, "ref_right_share": 1.0, "ref_flat_share": None}
     records = [
         summary | {"step": 0, "pass@1": 0.1},
         step | {"step": 1},
@@ -149,7 +152,7 @@ def write_run(folder: Path, seed: int, right: float, turn: float | None) -> None
         summary | {"step": 2, "pass@1": right},
     ]
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({"seed": seed}))
+    (folder / "config.json").write_text(json.dumps({"seed": seed, "steps": steps}))
     lines = [json.dumps(record) for record in records]
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
 
@@ -159,26 +162,43 @@ def test_an_ablation_is_paired_by_seed(tmp_path):
 
     for seed, (base, changed) in enumerate([(0.50, 0.53), (0.60, 0.61), (0.40, 0.42)]):
         write_run(tmp_path / f"base-{seed}", seed, base, turn=0.1)
-        write_run(tmp_path / f"new-{seed}", seed, changed, turn=1.0)
-    write_run(tmp_path / "new-alone", 7, 0.99, turn=None)  # no partner: in neither column
+        write_run(tmp_path / f"new-{seed}", seed, changed, turn=1.0 if seed else None)
+    write_run(tmp_path / "new-7", 7, 0.99)  # no partner: in neither column
+    write_run(tmp_path / "new-old-0", 0, 0.99)  # of another group
+    (tmp_path / "new-notes.txt").write_text("no run")
     rows = {line.split(" | ")[0]: line for line in comparison(*folders(tmp_path)).splitlines()}
     half = 4.303 * 0.01 / 3**0.5  # differences of 3, 1 and 2 points
     assert rows["| right, %"].endswith(f"| 52.0 ± 23.7 | 2.0 ± {100 * half:.1f} |")
-    assert rows["| ERR, %"] == "| ERR, % | none | none | none |"
-    assert rows["| OTS weight of the turn, last 10 steps"].endswith("| 0.900 ± 0.000 |")
+    weight = rows["| weight that OTS gives the turn, last 10 steps (2 seeds)"]
+    assert weight.endswith("| 0.100 ± 0.000 | 1.000 ± 0.000 | 0.900 ± 0.000 |")
+    assert "| ERR, %" not in rows  # none of the runs has it
 
 
 def folders(parent: Path) -> tuple[Path, Path]:
     return parent / "new", parent / "base"
 
 
-def test_groups_without_a_common_seed_are_refused(tmp_path):
+def test_groups_that_cannot_be_compared_are_refused(tmp_path):
     from paired import comparison
 
-    write_run(tmp_path / "base-0", 0, 0.5, turn=None)
-    write_run(tmp_path / "new-1", 1, 0.5, turn=None)
+    write_run(tmp_path / "base-0", 0, 0.5)
+    write_run(tmp_path / "new-1", 1, 0.5)
     with pytest.raises(InputError, match=r"same seeds, found \[1\] and \[0\]"):
         comparison(*folders(tmp_path))
+    write_run(tmp_path / "new-2", 1, 0.5)
+    with pytest.raises(InputError, match=r"new-2: expected one run of each seed"):
+        comparison(*folders(tmp_path))
+    write_run(tmp_path / "stopped-0", 0, 0.5, steps=30)
+    with pytest.raises(InputError, match=r"after all 30 steps, found the last at 2"):
+        comparison(tmp_path / "stopped", tmp_path / "base")
+
+
+def test_the_table_of_the_readme_is_that_of_the_runs_in_results():
+    from paired import comparison
+
+    runs = ROOT / "results" / "ablation"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert comparison(runs / "turn", runs / "ots") in readme
 
 
 # ---------------------------------------------------------------- bench/constructions.py
