@@ -1,6 +1,6 @@
 # `make demo` trains a tiny model with TAPO and with GRPO and makes a page of both runs, `make demo-from-nothing`
-# makes the model too, `make test` checks everything, `make study` compares TAPO with GRPO and with itself without its parts (hours; goes on where it stopped),
-# `make study-small` does a part of that.
+# makes the model too, `make test` checks everything, `make study` compares TAPO with GRPO and with itself without its
+# parts (hours; goes on where it stopped), `make study-small` does a part of that.
 # Each makes .venv when it is absent; needed are Python 3.10 or newer and make.
 PYTHON ?= python3
 BIN = .venv/bin
@@ -22,7 +22,7 @@ demo: .venv/demo
 	@echo
 	$(BIN)/python train.py --stage rl --model $(START) --out runs/demo/grpo --algo grpo --steps 50 --eval-every 5
 	@echo
-	@echo "3 of 3: both side by side, at equal steps and at equal tokens, and a page of all that was constructed."
+	@echo "3 of 3: both side by side, at equal steps and at equal tokens, and a page of what was constructed."
 	@echo
 	$(BIN)/python report.py runs/demo/tapo runs/demo/grpo --out runs/demo/page.html
 

@@ -42,7 +42,7 @@ def portion_of(
     asked = problems[first : first + settings.questions]
     groups = answer_problems(policy, asked, settings, seed_of(settings.seed, "rollout", first))
     pairs = select_candidates(groups, settings, seed_of(settings.seed, "construct", first))[:most]
-    portion = asked_of(problems, first, settings.questions)
+    portion = asked_of(asked, first)
     portion |= {"pairs": len(pairs), "counts": {}, "constructions": []}
     for protocol, synthesis in PROTOCOLS.items():
         made = rewritten(policy, pairs, replace(settings, synthesis=synthesis), first)
@@ -53,10 +53,9 @@ def portion_of(
     return portion
 
 
-def asked_of(problems: list[Problem], first: int, size: int) -> Record:
+def asked_of(asked: list[Problem], first: int) -> Record:
     """What the record of a portion begins with."""
-    questions = [problem.question for problem in problems[first : first + size]]
-    return {"first": first, "questions": questions}
+    return {"first": first, "questions": [problem.question for problem in asked]}
 
 
 def rewritten(
@@ -117,8 +116,9 @@ def main() -> None:
     partial = args.out.with_suffix(f".{args.name}.partial.jsonl")
     begun_with = {name: str(value) for name, value in vars(args).items()}
     problems = load_problems(settings.data, "train")
-    firsts = range(0, len(problems), settings.questions)
-    possible = [asked_of(problems, first, settings.questions) for first in firsts]
+    size = settings.questions
+    firsts = range(0, len(problems), size)
+    possible = [asked_of(problems[first : first + size], first) for first in firsts]
     portions = read_portions(partial, begun_with, possible, 1)
     write_text(partial, "".join(map(json_line, [begun_with, *portions])))
     complete(policy, problems, portions, args.pairs, settings, partial)

@@ -10,16 +10,14 @@ reflections, is of the pairs in which both have it.
 
 import argparse
 from pathlib import Path
-from statistics import mean
 
 import common  # noqa: F401  (finds the product)
 from tables import shown, table
 
 from support.cli import run_main
 from support.files import InputError, read_json, read_lines
-from support.summaries import Summary, measurements
+from support.summaries import LAST_STEPS, Summary, last_steps, mean_of, measurements
 
-LAST_STEPS = 10
 # measure -> (name, factor, digits): after RL, and as means of its last steps
 MEASURES = {
     "pass@1": ("right, %", 100, 1),
@@ -52,19 +50,9 @@ def outcomes(group: Path) -> dict[int, Summary]:
         if summary["step"] != settings["steps"]:
             expected = f"a measurement after all {settings['steps']} steps"
             raise InputError(f"{folder}: expected {expected}, found the last at {summary['step']}")
-        found[seed] = summary | means_of_steps(folder)
+        steps = last_steps(read_lines(folder / "metrics.jsonl"))
+        found[seed] = summary | {name: mean_of(steps, name) for name in OF_STEPS}
     return found
-
-
-def means_of_steps(folder: Path) -> dict[str, float | None]:
-    """The measures of OF_STEPS; None where no step has one."""
-    lines = read_lines(folder / "metrics.jsonl")
-    steps = [line for line in lines if line["stage"] == "rl"][-LAST_STEPS:]
-    means: dict[str, float | None] = {}
-    for name in OF_STEPS:
-        values = [step[name] for step in steps if step.get(name) is not None]
-        means[name] = mean(values) if values else None
-    return means
 
 
 def comparison(changed: Path, baseline: Path) -> str:

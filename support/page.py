@@ -18,18 +18,24 @@ from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from pathlib import Path
-from statistics import mean
 from string import Template
 from typing import Any
 
 from support.curves import SECTIONS, can_draw, figure_html
 from support.files import InputError, read_json, read_lines
 from support.reflection import is_reflective
-from support.summaries import Summary, logged_measurements, rows_of, side_by_side, title_of
+from support.summaries import (
+    Summary,
+    last_steps,
+    logged_measurements,
+    mean_of,
+    rows_of,
+    side_by_side,
+    title_of,
+)
 
 MOST_CONSTRUCTIONS = 400  # of a run, on the page
 CONSTRUCTION_BYTES = 3_000_000  # of all runs together
-LAST_STEPS = 10  # of a run, of which the findings give means
 QUIET_MINUTES = 30  # without a new line, after which a run that is not done seems to have stopped
 TEMPLATE = Path(__file__).with_name("page.html")
 Record = dict[str, Any]
@@ -235,7 +241,7 @@ def constructions_in_words(run: RunLog) -> str:
     constructed nothing, or where constructions were not compared among themselves."""
     if run.settings.get("algo") != "tapo" or run.settings.get("dae", "own") != "own":
         return ""
-    steps = [record for record in run.records if record["stage"] == "rl"][-LAST_STEPS:]
+    steps = last_steps(run.records)
     flat = mean_of(steps, "ref_flat_share")
     weight = mean_of(steps, "ots_weight_turn")
     if flat is None or weight is None:
@@ -247,12 +253,6 @@ def constructions_in_words(run: RunLog) -> str:
         "OTS weight of the first token behind the wrong prefix, which decides to reflect, was "
         f"{weight:.2f}.",
     )
-
-
-def mean_of(records: Sequence[Record], name: str) -> float | None:
-    """Mean of a metric over the records that have it."""
-    values = [record[name] for record in records if record.get(name) is not None]
-    return mean(values) if values else None
 
 
 def difference_in_words(one: Summary, other: Summary) -> str:
@@ -271,8 +271,6 @@ def difference_in_words(one: Summary, other: Summary) -> str:
 
 def comparison_of(folders: list[Path]) -> str:
     """The first run beside the others, at equal steps and at equal generated tokens."""
-    if len(folders) < 2:
-        return ""
     heading = element("h3", "Side by side, at equal steps and at equal generated tokens")
     try:
         columns = side_by_side(folders)

@@ -7,12 +7,15 @@ measurements on the way (--eval-every) and more steps than the first. Called by 
 (format_table), report.py and support/page.py.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from support.files import InputError, read_lines
 
 Summary = dict[str, Any]  # the measures of one evaluation, as eval.py makes them
+LAST_STEPS = 10  # of RL, over which the measures of single steps are averaged
 
 # ---------------------------------------------------------------- a table of summaries
 
@@ -94,6 +97,17 @@ def measurements(out: Path) -> list[Summary]:
         where = out / "metrics.jsonl"
         raise InputError(f"{where}: expected measurements before and after RL, found {len(found)}")
     return found
+
+
+def last_steps(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last LAST_STEPS steps of RL among the lines of metrics.jsonl."""
+    return [record for record in records if record["stage"] == "rl"][-LAST_STEPS:]
+
+
+def mean_of(records: Sequence[dict[str, Any]], name: str) -> float | None:
+    """Mean of a metric over the records that have it; None where none has."""
+    values = [record[name] for record in records if record.get(name) is not None]
+    return mean(values) if values else None
 
 
 def nearest(summaries: list[Summary], target: Summary, measure: str) -> Summary:
