@@ -16,7 +16,11 @@ def main() -> None:
         sys.exit("expected Chromium in the PATH, found none")
     flags = ["--headless", "--no-sandbox", "--hide-scrollbars", "--virtual-time-budget=3000"]
     picture = ["--window-size=1400,900", f"--screenshot={out}"]
-    subprocess.run([browser, *flags, *picture, page.as_uri()], check=True)
+    done = subprocess.run(
+        [browser, *flags, *picture, page.as_uri()], capture_output=True, text=True
+    )
+    if done.returncode:
+        sys.exit(done.stderr)
 
 
 if __name__ == "__main__":

@@ -240,6 +240,10 @@ def run_cli(monkeypatch, capsys, main, *arguments: object) -> tuple[int, str, st
     return code, captured.out, captured.err
 
 
+class Killed(BaseException):
+    """Stands for SIGKILL: no code of the product catches it."""
+
+
 # ---------------------------------------------------------------- broken files
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import run_cli
+from conftest import Killed, run_cli
 
 from support.files import InputError, read_lines
 
@@ -239,7 +239,3 @@ def test_a_measurement_of_constructions_goes_on_where_it_was_killed(
     lines = (tmp_path / "cut.before.jsonl").read_text()
     assert lines == (tmp_path / "whole.before.jsonl").read_text()
     assert asked == [0, 1] and not (tmp_path / "cut.before.partial.jsonl").exists()
-
-
-class Killed(BaseException):
-    """What no code of the product catches."""
