@@ -15,12 +15,14 @@ analysis says.
 
 Departures from the paper, and what it leaves open:
 - **Who finds the error, and who copies the prefix** (--synthesis). In all three the policy writes
-  the diagnosis and the correction; with "assisted" the program writes their first word, "Wait,".
+  the diagnosis and the correction.
   - instruct: the policy does both, as in the paper. A checkpoint of 0.5B weights cannot, before it
     has learned it in the cold start: none of its replies kept a whole step of y-.
   - assisted, for such a checkpoint (the preset gsm8k): the policy's own log-probs say where y- goes
-    wrong (keep_to_first_errors), and *the program* puts y- up to there, and "Wait,", at the
-    beginning of its reply. The policy goes on from there; the prefix is verbatim by construction.
+    wrong (keep_to_first_errors), and *the program* puts y- up to there, and "Wait, it should be",
+    at the beginning of its reply. The policy goes on from there; the prefix is verbatim by
+    construction. Behind "Wait," alone such a checkpoint hardly ever says what is wrong
+    (results/gsm8k/README.md).
   - brief, the tiny model's default: *the program* finds the first line in which y- differs from y+
     and marks it in the prompt. A model of 0.8 million weights does not learn in minutes to compare
     two answers (it found that line in 46% of the cases).
@@ -85,7 +87,7 @@ Reply with exactly:
 <reconstruction>
 ...
 </reconstruction>""",
-    # where the program begins the reply, with the policy's own wrong answer and "Wait,"
+    # where the program begins the reply, with the policy's own wrong answer and HANDOVER
     "assisted": INSTRUCTION
     + """
 
@@ -108,7 +110,7 @@ sentence what is wrong with that step; then correct it and go on to the end.""",
     ("brief", "prefix"): "Reflect:",
     ("brief", "full"): "Rewrite:",
 }
-HANDOVER = "\n\nWait,"  # --synthesis assisted: what the program writes last
+HANDOVER = "\n\nWait, it should be"  # --synthesis assisted: what the program writes last
 # What a reply says that speaks of its request, and not of the problem.
 OF_THE_REQUEST = re.compile(
     r"for your eyes|in your own words|(?:wrong|right) answer (?:above|given|to it)"
@@ -429,17 +431,18 @@ def continued(kept: str, reply: str) -> ParsedReply:
 
     The analysis, which the paper's format wants, is the diagnosis itself.
 
-    >>> continued("2+2=5", " 2+2 is not 5.\\n2+2=4").reconstruction
-    '2+2=5\\n\\nWait, 2+2 is not 5.\\n2+2=4'
+    >>> continued("2+2=5", " 4, not 5.\\n2+2=4").reconstruction
+    '2+2=5\\n\\nWait, it should be 4, not 5.\\n2+2=4'
     """
     written = reply.rstrip()
-    diagnosis = written.strip().split("\n")[0]
     refused = ""
-    if not diagnosis:
+    if not written.strip():
         refused = "empty reconstruction"
     elif repeats_itself(written):
         refused = "repeats itself"
-    return ParsedReply(diagnosis, kept + HANDOVER + written, refused)
+    behind_prefix = HANDOVER + written
+    diagnosis = behind_prefix.strip().split("\n")[0]
+    return ParsedReply(diagnosis, kept + behind_prefix, refused)
 
 
 def repeats_itself(text: str) -> bool:

@@ -17,8 +17,8 @@ Departures from the paper:
 - With --synthesis assisted a program helped to construct (augment.py), so that a checkpoint which
   cannot do it alone has something to learn from. Each such construction becomes an example of the
   paper's unassisted format too: request with both answers -> analysis and reconstruction.
-- Of a checkpoint's constructions only right ones are learned from, whose diagnosis names a number
-  of the last step of the prefix and says neither "you" nor "your" [inferred].
+- Of a checkpoint's constructions only right ones are learned from, whose diagnosis says what is
+  right instead (a number that y+ has and y- has not) and neither "you" nor "your" [inferred].
 
 construction_report says how well the policy constructs when RL begins.
 """
@@ -62,11 +62,13 @@ from support.metrics import (
     diagnosis_names_a_number,
     fidelity,
     format_counts,
+    right_numbers,
     rollout_metrics,
 )
 from support.optim import clipped_update, coldstart_optimizers
 from support.runs import Interrupts, RunFolder, number_of
 from support.settings import TINY, Settings, seed_of
+from support.steps import numbers_in
 from support.tokenizer import PLAIN, Tokenizer
 from support.worked_lines import correct, is_sound
 from tasks import Problem, Task, rungs_of, task_with_mistakes
@@ -301,10 +303,15 @@ def is_worth_learning(made: Construction, settings: Settings) -> bool:
     """Right, and with a wrong prefix and a diagnosis that is about it where they were asked for."""
     if settings.reconstruction == "full":
         return made.grade.right
-    # "Wait, let us do it again" teaches nothing; "you made a mistake" is said to somebody
-    return (
-        made.grade.right and diagnosis_names_a_number(made) and not SPEAKS_TO.search(made.parts[1])
-    )
+    if not made.grade.right or not diagnosis_names_a_number(made):  # "Wait, let us do it again"
+        return False
+    diagnosis = made.parts[1]
+    if SPEAKS_TO.search(diagnosis):  # "you made a mistake"
+        return False
+    # Of those that name a right number, more than a third name the error; of those that name a
+    # number of the step alone, 7% (results/gsm8k/README.md).
+    numbers = right_numbers(made)
+    return not numbers or bool(numbers & numbers_in(diagnosis))
 
 
 def construction_examples(

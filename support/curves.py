@@ -45,7 +45,8 @@ LEARNT = [
     Figure(
         "How right answers are reached",
         {"DSR": "DSR", "ERR": "ERR"},
-        "DSR: right answers that came without a reflection; ERR: reflections that end right.",
+        "DSR: right answers that came without a reflection; ERR: reflections that end right, which "
+        "jumps where few answers reflect.",
         stage="eval",
     ),
     Figure(
@@ -65,7 +66,7 @@ CONSTRUCTED = [
         {
             "pairs": "pairs",
             "trajectories": "trajectories",
-            "names_a_number": "whose diagnosis names a number of the step before it",
+            "names_a_number": "whose diagnosis names a wrong or a right number",
             "taught_rows": "with an advantage other than 0",
         },
         "Of the pairs of a wrong and a right answer, how many became something to learn from.",

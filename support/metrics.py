@@ -107,24 +107,29 @@ def is_micro_reflective(construction: Any) -> bool:
 
 
 def diagnosis_names_a_number(construction: Any) -> bool:
-    """Whether the diagnosis names a number of the step before it, if that step has numbers, and a
-    correction follows.
+    """Whether the diagnosis names a number of the step before it or one that only y+ has, if there
+    are any, and a correction follows.
 
-    A cheap sign that it speaks of that step, and no proof: read by hand, far fewer name the error
+    A cheap sign that it speaks of the error, and no proof: read by hand, far fewer name the error
     (results/gsm8k/README.md).
     """
     if not is_micro_reflective(construction):
         return False
     prefix, diagnosis, correction = construction.parts
-    numbers = numbers_in("".join(split_steps(prefix)[-1:]))
+    numbers = numbers_in("".join(split_steps(prefix)[-1:])) | right_numbers(construction)
     names_one = not numbers or bool(numbers & numbers_in(diagnosis))
     return names_one and prefix != "" and correction != ""
+
+
+def right_numbers(construction: Any) -> set[str]:
+    """The numbers that y+ has and y- has not."""
+    return numbers_in(construction.sibling) - numbers_in(construction.wrong)
 
 
 def construction_counts(constructions: Sequence[Any]) -> dict[str, int]:
     """Of so many pairs: replies that parsed ("assisted": that ended by themselves); trajectories
     whose prefix is one step of the wrong answer or more, word for word and whole; that have a
-    diagnosis right behind it; one that names a number of the step before it; that are right.
+    diagnosis right behind it; one that names a number (diagnosis_names_a_number); that are right.
 
     With --synthesis assisted the program sees to "verbatim", and begins the diagnosis.
     """
@@ -151,7 +156,7 @@ def counts_of_steps(records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
         "pairs": "pairs",
         "trajectories": "trajectories",
         "with an advantage": "taught_rows",
-        "whose diagnosis names a number of the step before it": "names_a_number",
+        "whose diagnosis names a wrong or a right number": "names_a_number",
     }
     counts = {"steps": len(constructed)}
     for shown, name in names.items():
@@ -296,7 +301,7 @@ def format_construction(record: Mapping[str, Any]) -> str:
     if record["refused"]:
         kept = record.get("kept")  # runs of earlier versions lack it
         if kept:
-            blocks.append(f"[kept of y-; the reply goes on behind it and Wait,]\n{kept}")
+            blocks.append(f"[kept of y-; the program began a diagnosis behind it]\n{kept}")
         blocks.append(f"[refused: {record['refused']}; the reply]\n{record['reply']}")
     else:
         outcome = "right" if record["right"] else "wrong"

@@ -407,7 +407,8 @@ class Assisted:
         return pair
 
 
-FIXED = " 2+2 is not 5.\n2+2=4\n4+1=5\n#### 5"
+FIXED = " 4, not 5.\n2+2=4\n4+1=5\n#### 5"
+OPENED = "\n\nWait, it should be"
 
 
 def test_the_assisted_policy_goes_on_behind_its_own_first_error(letters, monkeypatch):
@@ -416,21 +417,21 @@ def test_the_assisted_policy_goes_on_behind_its_own_first_error(letters, monkeyp
     policy = Assisted(letters, monkeypatch, drops, FIXED)
     made = policy.construct()
     assert made.kept == "We have 2 and 2.\n2+2=5"
-    assert policy.asked[0].endswith(made.kept + "\n\nWait,")
+    assert policy.asked[0].endswith(made.kept + OPENED)
     assert made.refused == "" and made.parsed and made.grade.right
-    assert made.y_ref == made.kept + "\n\nWait," + FIXED
+    assert made.y_ref == made.kept + OPENED + FIXED
     assert letters.decode(made.token_ids) == made.y_ref
-    assert made.parts == [made.kept, "Wait, 2+2 is not 5.", "2+2=4\n4+1=5\n#### 5"]
-    assert made.analysis == "2+2 is not 5." and made.diagnosis_tokens > 0
+    assert made.parts == [made.kept, "Wait, it should be 4, not 5.", "2+2=4\n4+1=5\n#### 5"]
+    assert made.analysis == made.parts[1] and made.diagnosis_tokens > 0
 
 
 def test_the_prefix_and_the_reply_keep_their_spaces_with_sentencepiece(monkeypatch):
-    """On its own the prefix would get a space, and the reply would lose its own: "Wait,2+2"."""
+    """On its own the prefix would get a space, and the reply would lose its own: "be4"."""
     policy = Assisted(sentencepiece("first"), monkeypatch, {}, FIXED)
     made = policy.construct()
     assert made.kept == "We have 2 and 2."
-    assert policy.asked[0].endswith("<|assistant|>\nWe have 2 and 2.\n\nWait,")
-    assert made.reply == FIXED and made.y_ref == "We have 2 and 2.\n\nWait," + FIXED
+    assert policy.asked[0].endswith("<|assistant|>\nWe have 2 and 2." + OPENED)
+    assert made.reply == FIXED and made.y_ref == "We have 2 and 2." + OPENED + FIXED
 
 
 def test_an_error_is_looked_for_as_the_answer_was_sampled(monkeypatch):
@@ -536,7 +537,10 @@ def test_the_command_shows_what_an_assisted_reply_went_on_from(
 ):
     made = Assisted(letters, monkeypatch, {"5\n5": 1.2}, " a\n a\n a").construct()
     _, out, _ = run_cli(monkeypatch, capsys, augment.main, run_of(made))
-    assert f"behind it and Wait,]\n{made.kept}\n" in out and "[refused: repeats itself;" in out
+    assert (
+        f"[kept of y-; the program began a diagnosis behind it]\n{made.kept}\n" in out
+        and "[refused: repeats itself;" in out
+    )
 
 
 @pytest.mark.parametrize("arguments", [("nowhere",), (".", "--show", 0), (".", "--shown", 3)])

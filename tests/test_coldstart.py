@@ -214,19 +214,22 @@ def construction(diagnosis: str, **changes) -> Construction:
 @pytest.mark.parametrize(
     ("made", "is_learned"),
     [
-        (construction("Wait, 2+2 is not 5."), True),
+        (construction("Wait, 2+2 is 4, not 5."), True),
+        (construction("Wait, 2+2 is not 5."), False),  # it does not say what is right
         (construction("Wait, let us do it again."), False),  # it says nothing
         (construction("Wait, 7 is wrong."), False),  # it is about something else
         (construction("Wait, you wrote 5, and it is 4."), False),  # it speaks to somebody
-        (construction("Wait, no.", parts=["Add.", "Wait, no.", "2+2=4"]), True),  # no number there
+        (construction("Wait, no.", sibling="5-2"), False),  # no number is only right
+        (construction("Wait, 2+2.", sibling="5-2"), True),
+        (construction("Wait, no.", parts=["Add.", "Wait, no.", "4"], sibling="5"), True),
         (construction("Wait, no.", parts=["", "Wait, no.", "2+2=4"]), False),  # nothing was kept
-        (construction("Wait, not 5.", parts=["2+2=5", "Wait, not 5.", ""]), False),
-        (construction("Wait, not 5.", grade=Grade(False, 0.0)), False),
-        (construction("Wait, not 5.", prefix_tokens=0), False),
-        (construction("Wait, not 5.", diagnosis_tokens=0), False),
+        (construction("Wait, it is 4.", parts=["2+2=5", "Wait, it is 4.", ""]), False),
+        (construction("Wait, it is 4.", grade=Grade(False, 0.0)), False),
+        (construction("Wait, it is 4.", prefix_tokens=0), False),
+        (construction("Wait, it is 4.", diagnosis_tokens=0), False),
     ],
 )
-def test_learned_from_is_a_right_repair_that_names_what_it_repairs(made, is_learned):
+def test_learned_from_is_a_right_repair_that_says_what_is_right(made, is_learned):
     assert is_worth_learning(made, Settings()) is is_learned
 
 
@@ -237,9 +240,15 @@ def test_of_rewrites_without_a_wrong_prefix_every_right_one_is_learned_from():
     assert not is_worth_learning(replace(made, grade=Grade(False, 0.0)), settings)
 
 
+def repaired() -> Construction:
+    """As --synthesis assisted makes it."""
+    diagnosis = "Wait, it should be 4."
+    return construction(diagnosis, analysis=diagnosis, reply=" 4.")
+
+
 def test_an_assisted_construction_teaches_the_papers_format_to_reflect_and_to_go_on(learned):
     tokenizer = Policy.from_pretrained(str(learned), "cpu").tokenizer
-    made = construction("Wait, 2+2 is not 5.", analysis="2+2 is not 5.", reply=" 2+2 is not 5.")
+    made = repaired()
     made.token_ids = [*tokenizer.encode(made.y_ref), tokenizer.eos_id]
     made.prefix_tokens = len(tokenizer.encode(made.parts[0]))
     settings = Settings(synthesis="assisted")
@@ -248,12 +257,12 @@ def test_an_assisted_construction_teaches_the_papers_format_to_reflect_and_to_go
     request = synthesis_prompt("Q", made.wrong, made.sibling, "instruct", "prefix")
     assert constructing.prompt_ids == tokenizer.prompt(request)
     parsed = parse_reply(tokenizer.decode(constructing.token_ids))
-    assert parsed == ("2+2 is not 5.", made.y_ref, "")
+    assert parsed == ("Wait, it should be 4.", made.y_ref, "")
     given = tokenizer.decode(reflecting.prompt_ids)
     assert given.endswith(made.parts[0])  # the mistake is not learned
-    assert tokenizer.decode(reflecting.token_ids).strip().startswith("Wait, 2+2")
-    assert tokenizer.decode(going_on.prompt_ids).endswith("2+2=5\n\nWait,")
-    assert tokenizer.decode(going_on.token_ids) == " 2+2 is not 5."
+    assert tokenizer.decode(reflecting.token_ids).strip().startswith("Wait, it")
+    assert tokenizer.decode(going_on.prompt_ids).endswith("2+2=5\n\nWait, it should be")
+    assert tokenizer.decode(going_on.token_ids) == " 4."
     for example in (constructing, reflecting, going_on):
         assert example.token_ids[-1] == tokenizer.eos_id
 
@@ -261,13 +270,13 @@ def test_an_assisted_construction_teaches_the_papers_format_to_reflect_and_to_go
 def test_what_a_construction_teaches_has_the_spaces_of_its_reply_with_sentencepiece():
     """On its own the reply would begin with one more, and the analysis with one."""
     tokenizer = sentencepiece("Prepend")
-    made = construction("Wait, 2+2 is not 5.", analysis="2+2 is not 5.", reply=" 2+2 is not 5.")
+    made = repaired()
     made.token_ids = [*tokenizer.encode(made.y_ref), tokenizer.eos_id]
     settings = Settings(synthesis="assisted")
     constructing, _, going_on = construction_examples(made, tokenizer, settings)
     texts = [tokenizer.decode(e.prompt_ids + e.token_ids) for e in (constructing, going_on)]
     assert "<|assistant|>\n<analysis>" in texts[0]
-    assert texts[1].endswith("2+2=5\n\nWait, 2+2 is not 5.")
+    assert texts[1].endswith("2+2=5\n\nWait, it should be 4.")
 
 
 # ---------------------------------------------------------------- how well it went

@@ -78,8 +78,9 @@ def test_flat_groups_of_constructions_are_counted():
 def repair(prefix: str, diagnosis: str, **changes) -> Construction:
     """A right rewriting of a wrong answer in three steps."""
     fields = {"parsed": True, "grade": RIGHT, "prefix_tokens": 9, "diagnosis_tokens": 4, **changes}
+    fields = {"sibling": "#### 4"} | fields
     parts = [prefix, diagnosis, "2+2=4\n#### 4"]
-    return Construction(0, PROBLEM, "3+3=6\n2+2=5\n#### 5", "#### 4", parts=parts, **fields)
+    return Construction(0, PROBLEM, "3+3=6\n2+2=5\n#### 5", parts=parts, **fields)
 
 
 STEPS = "3+3=6\n2+2=5"
@@ -110,11 +111,13 @@ def test_what_a_construction_counts_as(made, counted):
     [
         (repair(STEPS, ABOUT), True),
         (repair(STEPS, "Wait, 3+3 is not 6."), False),  # that is the step before
-        (repair(STEPS + "\nSo that is it.", "Wait, no."), True),  # a step without numbers
+        (repair(STEPS, "Wait, it is 4."), True),  # y+ has it, y- has not
+        (repair(STEPS + "\nSo that is it.", "Wait, no."), False),
+        (repair(STEPS + "\nSo that is it.", "Wait, no.", sibling="#### 5"), True),  # no numbers
         (repair(STEPS, ABOUT, refused="too long"), False),
     ],
 )
-def test_a_diagnosis_that_names_a_number_of_the_step_before_it_is_counted(made, is_about_it):
+def test_a_diagnosis_that_names_a_wrong_or_a_right_number_is_counted(made, is_about_it):
     assert diagnosis_names_a_number(made) is is_about_it
     assert construction_metrics([made, made])["names_a_number"] == 2 * is_about_it
 
@@ -128,7 +131,7 @@ def test_steps_that_an_older_version_logged_are_not_counted():
         "pairs": 18,
         "trajectories": 14,
         "with an advantage": 10,
-        "whose diagnosis names a number of the step before it": 6,
+        "whose diagnosis names a wrong or a right number": 6,
     }
     assert counts_of_steps([old])["pairs"] == 0
 

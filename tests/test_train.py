@@ -11,7 +11,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from conftest import run_cli, small_model
+from conftest import Killed, run_cli, small_model
 from safetensors.torch import load_file
 from small_runs import flags, make_run, same, sgd, step_report, take_steps, update_from, weights_of
 
@@ -576,10 +576,6 @@ def assert_same_runs(run, other) -> None:
         assert not list(other.rglob("*.tmp"))
 
 
-class Killed(BaseException):
-    """Stands for SIGKILL: nothing catches it."""
-
-
 def coldstart_flags(learned, kind: str, out) -> list[str]:
     """A cold start of 8 updates and a step of RL, saved after each; kind: "builtin" or "own"."""
     if kind == "own":
@@ -885,7 +881,7 @@ def test_a_cold_start_on_other_problems_learns_from_verified_answers_of_its_own(
     assert code == 0 and (tmp_path / "run/checkpoints/step-0/model.safetensors").is_file()
 
     # this policy's diagnoses name no number
-    monkeypatch.setattr(coldstart, "diagnosis_names_a_number", lambda made: True)
+    monkeypatch.setattr(coldstart, "is_worth_learning", lambda made, _: made.grade.right)
     run = make_run(learned, tmp_path / "other", coldstart_examples=60)
     endless = coldstart.own_examples(run.policy, run.problems, run.settings, run.folder)
     examples = list(islice(endless, 60))
@@ -933,7 +929,7 @@ def test_a_run_with_next_to_no_constructions_says_so_once(learned, tmp_path, cap
         err = capsys.readouterr().err
         said = (
             "5 steps, 50 pairs, 15 trajectories, 10 with an advantage, "
-            "0 whose diagnosis names a number of the step before it: less than one pair in ten"
+            "0 whose diagnosis names a wrong or a right number: less than one pair in ten"
         )
         assert (said in err) is (step == 5)
 
