@@ -17,8 +17,9 @@ Departures from the paper:
 - With --synthesis assisted a program helped to construct (augment.py), so that a checkpoint which
   cannot do it alone has something to learn from. Each such construction becomes an example of the
   paper's unassisted format too: request with both answers -> analysis and reconstruction.
-- Of a checkpoint's constructions only right ones are learned from, whose diagnosis says what is
-  right instead (a number that y+ has and y- has not) and neither "you" nor "your" [inferred].
+- Of a checkpoint's constructions only right ones are learned from, whose diagnosis names a number
+  of the last step of the prefix or one that y+ has and y- has not (with --synthesis assisted: one
+  of the latter), and says neither "you" nor "your" [inferred].
 
 construction_report says how well the policy constructs when RL begins.
 """
@@ -59,9 +60,9 @@ from support.logprobs import supervised_gradients
 from support.metrics import (
     construction_counts,
     construction_metrics,
-    diagnosis_names_a_number,
     fidelity,
     format_counts,
+    is_concrete,
     right_numbers,
     rollout_metrics,
 )
@@ -303,15 +304,16 @@ def is_worth_learning(made: Construction, settings: Settings) -> bool:
     """Right, and with a wrong prefix and a diagnosis that is about it where they were asked for."""
     if settings.reconstruction == "full":
         return made.grade.right
-    if not made.grade.right or not diagnosis_names_a_number(made):  # "Wait, let us do it again"
+    if not made.grade.right or not is_concrete(made):  # "Wait, let us do it again"
         return False
     diagnosis = made.parts[1]
     if SPEAKS_TO.search(diagnosis):  # "you made a mistake"
         return False
-    # Of those that name a right number, more than a third name the error; of those that name a
-    # number of the step alone, 7% (results/gsm8k/README.md).
-    numbers = right_numbers(made)
-    return not numbers or bool(numbers & numbers_in(diagnosis))
+    if settings.synthesis != "assisted":
+        return True
+    # of assisted ones that name only a number of the step, hardly any say what is wrong
+    # (results/gsm8k/README.md)
+    return bool(right_numbers(made) & numbers_in(diagnosis))
 
 
 def construction_examples(

@@ -485,7 +485,7 @@ def warn_of_few_constructions(run: Run) -> None:
     if run.has_warned or not is_tapo:
         return
     counts = metrics.counts_of_steps(run.folder.logged("rl")[-WARNING_STEPS:])
-    useful = counts["whose diagnosis names a wrong or a right number"]
+    useful = counts["with a concrete diagnosis"]
     if counts["steps"] == WARNING_STEPS and useful < max(counts["pairs"], 1) / 10:
         note(f"{metrics.format_counts(counts)}: {TOO_FEW}")
         run.has_warned = True

@@ -66,7 +66,7 @@ CONSTRUCTED = [
         {
             "pairs": "pairs",
             "trajectories": "trajectories",
-            "names_a_number": "whose diagnosis names a wrong or a right number",
+            "concrete": "with a concrete diagnosis",
             "taught_rows": "with an advantage other than 0",
         },
         "Of the pairs of a wrong and a right answer, how many became something to learn from.",

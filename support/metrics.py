@@ -88,7 +88,7 @@ def construction_metrics(constructions: Sequence[Any]) -> dict[str, Any]:
         "parse_share": mean(c.parsed for c in constructions),
         "kept_share": mean(not c.refused for c in constructions),
         "trajectories": len(made),
-        "names_a_number": sum(diagnosis_names_a_number(c) for c in constructions),
+        "concrete": sum(is_concrete(c) for c in constructions),
         "refused": dict(Counter(c.refused for c in constructions if c.refused)),
         "ref_reward": mean(c.grade.reward for c in made),
         "ref_right_share": mean(c.grade.right for c in made),
@@ -106,12 +106,12 @@ def is_micro_reflective(construction: Any) -> bool:
     return not construction.refused and has_parts
 
 
-def diagnosis_names_a_number(construction: Any) -> bool:
-    """Whether the diagnosis names a number of the step before it or one that only y+ has, if there
-    are any, and a correction follows.
+def is_concrete(construction: Any) -> bool:
+    """Whether the diagnosis names a number of the step before it or one that y+ has and y- has not,
+    if there are any, and a correction follows.
 
-    A cheap sign that it speaks of the error, and no proof: read by hand, far fewer name the error
-    (results/gsm8k/README.md).
+    A cheap sign that it speaks of the error, and no proof: read by hand, far fewer say what is
+    wrong (results/gsm8k/README.md).
     """
     if not is_micro_reflective(construction):
         return False
@@ -129,7 +129,7 @@ def right_numbers(construction: Any) -> set[str]:
 def construction_counts(constructions: Sequence[Any]) -> dict[str, int]:
     """Of so many pairs: replies that parsed ("assisted": that ended by themselves); trajectories
     whose prefix is one step of the wrong answer or more, word for word and whole; that have a
-    diagnosis right behind it; one that names a number (diagnosis_names_a_number); that are right.
+    diagnosis right behind it; one that is concrete (is_concrete); that are right.
 
     With --synthesis assisted the program sees to "verbatim", and begins the diagnosis.
     """
@@ -139,7 +139,7 @@ def construction_counts(constructions: Sequence[Any]) -> dict[str, int]:
         "parsed": sum(c.parsed for c in constructions),
         "verbatim": sum(whole_steps(c.wrong, c.parts[0]) > 0 for c in made),
         "diagnosis": sum(is_micro_reflective(c) for c in made),
-        "names a number": sum(diagnosis_names_a_number(c) for c in made),
+        "concrete": sum(is_concrete(c) for c in made),
         "right": sum(c.grade.right for c in made),
     }
 
@@ -151,12 +151,12 @@ def format_counts(counts: Mapping[str, int]) -> str:
 
 def counts_of_steps(records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """What some steps constructed, from their lines in metrics.jsonl."""
-    constructed = [record for record in records if "names_a_number" in record]
+    constructed = [record for record in records if "concrete" in record]
     names = {
         "pairs": "pairs",
         "trajectories": "trajectories",
         "with an advantage": "taught_rows",
-        "whose diagnosis names a wrong or a right number": "names_a_number",
+        "with a concrete diagnosis": "concrete",
     }
     counts = {"steps": len(constructed)}
     for shown, name in names.items():
@@ -189,9 +189,12 @@ def fidelity(constructions: Sequence[Any]) -> dict[str, float | None]:
 
 
 def construction_record(construction: Any, step: int) -> dict[str, Any]:
-    """A construction as a line of samples.jsonl."""
+    """A construction as a line of samples.jsonl. Of a reply that the program began, with what was
+    kept of y- and the first words of a diagnosis, the whole text is there."""
     problem = construction.problem
     record = dict(vars(construction))
+    if construction.kept and construction.y_ref:
+        record["reply"] = construction.y_ref
     del record["problem"]
     grade = asdict(record.pop("grade"))
     named = {"step": step, "problem": problem.question, "gold": problem.answer}
@@ -299,9 +302,6 @@ def format_construction(record: Mapping[str, Any]) -> str:
         f"[right sibling y+]\n{record['sibling']}",
     ]
     if record["refused"]:
-        kept = record.get("kept")  # runs of earlier versions lack it
-        if kept:
-            blocks.append(f"[kept of y-; the program began a diagnosis behind it]\n{kept}")
         blocks.append(f"[refused: {record['refused']}; the reply]\n{record['reply']}")
     else:
         outcome = "right" if record["right"] else "wrong"

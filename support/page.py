@@ -407,7 +407,6 @@ def shown_construction(run: str, made: Record) -> Record:
         "wrong": made["wrong"],
         "sibling": made["sibling"],
         "request": made.get("request", ""),
-        "kept": made.get("kept", ""),  # where the program began the reply
         "shaded": "yes" if "tokens" in made else "no",
     }
     if made["refused"]:

@@ -7,6 +7,10 @@ Called by support/first_error.py (where a wrong answer is cut), coldstart.py and
 import re
 
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+LIST_MARK = re.compile(
+    r"^[\s*#>-]*(?:step\s+)?\d+[.):](?=\**[ \t]+\S)", re.IGNORECASE | re.MULTILINE
+)
 
 
 def split_steps(text: str) -> list[str]:
@@ -53,9 +57,16 @@ def whole_steps(answer: str, beginning: str) -> int:
 
 
 def numbers_in(text: str) -> set[str]:
-    """The numbers that stand in a text, as they are written.
+    """The numbers that stand in a text, in one spelling, without those that count its steps.
 
-    >>> sorted(numbers_in("12 + 30.5 = 42.5, so 1,000."))
-    ['1,000', '12', '30.5', '42.5']
+    >>> sorted(numbers_in("2. We have 12 + 30.50 = 42.5\\nStep 3: so $1,000.00"))
+    ['1000', '12', '30.5', '42.5']
     """
-    return set(NUMBER.findall(text))
+    numbers = set()
+    for number in NUMBER.findall(LIST_MARK.sub("", text)):
+        if THOUSANDS.fullmatch(number):
+            number = number.replace(",", "")
+        if "." in number:
+            number = number.rstrip("0").rstrip(".")
+        numbers.add(number)
+    return numbers

@@ -26,6 +26,7 @@ from augment import (
     synthesis_prompt,
 )
 from checker import Grade
+from coldstart import is_worth_learning
 from rollout import Group, Policy, Rollout
 from support import first_error
 from support.metrics import construction_metrics, construction_record, format_parts
@@ -423,6 +424,7 @@ def test_the_assisted_policy_goes_on_behind_its_own_first_error(letters, monkeyp
     assert letters.decode(made.token_ids) == made.y_ref
     assert made.parts == [made.kept, "Wait, it should be 4, not 5.", "2+2=4\n4+1=5\n#### 5"]
     assert made.analysis == made.parts[1] and made.diagnosis_tokens > 0
+    assert is_worth_learning(made, Settings(synthesis="assisted"))
 
 
 def test_the_prefix_and_the_reply_keep_their_spaces_with_sentencepiece(monkeypatch):
@@ -532,15 +534,12 @@ def test_the_command_shows_a_refused_reply_as_it_was(construct_one, run_of, monk
     assert "[refused: no <analysis>; the reply]\nno tags\nat all\n" in out
 
 
-def test_the_command_shows_what_an_assisted_reply_went_on_from(
+def test_the_command_shows_a_reply_with_what_the_program_began_it(
     letters, run_of, monkeypatch, capsys
 ):
     made = Assisted(letters, monkeypatch, {"5\n5": 1.2}, " a\n a\n a").construct()
     _, out, _ = run_cli(monkeypatch, capsys, augment.main, run_of(made))
-    assert (
-        f"[kept of y-; the program began a diagnosis behind it]\n{made.kept}\n" in out
-        and "[refused: repeats itself;" in out
-    )
+    assert f"[refused: repeats itself; the reply]\n{made.kept}{OPENED} a\n a\n a\n" in out
 
 
 @pytest.mark.parametrize("arguments", [("nowhere",), (".", "--show", 0), (".", "--shown", 3)])

@@ -219,18 +219,32 @@ def construction(diagnosis: str, **changes) -> Construction:
         (construction("Wait, let us do it again."), False),  # it says nothing
         (construction("Wait, 7 is wrong."), False),  # it is about something else
         (construction("Wait, you wrote 5, and it is 4."), False),  # it speaks to somebody
-        (construction("Wait, no.", sibling="5-2"), False),  # no number is only right
-        (construction("Wait, 2+2.", sibling="5-2"), True),
-        (construction("Wait, no.", parts=["Add.", "Wait, no.", "4"], sibling="5"), True),
-        (construction("Wait, no.", parts=["", "Wait, no.", "2+2=4"]), False),  # nothing was kept
+        (construction("Wait, 2+2 is 5.", sibling="5-2"), False),  # no number is y+'s alone
+        (construction("Wait, it is 4.", parts=["", "Wait, it is 4.", "2+2=4"]), False),
         (construction("Wait, it is 4.", parts=["2+2=5", "Wait, it is 4.", ""]), False),
         (construction("Wait, it is 4.", grade=Grade(False, 0.0)), False),
         (construction("Wait, it is 4.", prefix_tokens=0), False),
         (construction("Wait, it is 4.", diagnosis_tokens=0), False),
     ],
 )
-def test_learned_from_is_a_right_repair_that_says_what_is_right(made, is_learned):
-    assert is_worth_learning(made, Settings()) is is_learned
+def test_learned_from_is_an_assisted_repair_that_says_what_is_right(made, is_learned):
+    assert is_worth_learning(made, Settings(synthesis="assisted")) is is_learned
+
+
+@pytest.mark.parametrize(
+    ("diagnosis", "is_learned"),
+    [
+        ("Wait, 2+2 is not 5.", True),
+        ("Wait, it is 4.", True),
+        ("Wait, 7 is wrong.", False),
+        ("Wait, let us do it again.", False),
+        ("Wait, you wrote 5.", False),
+    ],
+)
+def test_learned_from_is_an_unassisted_repair_that_is_concrete(diagnosis, is_learned):
+    made = construction(diagnosis)
+    assert is_worth_learning(made, Settings(synthesis="instruct")) is is_learned
+    assert not is_worth_learning(replace(made, grade=Grade(False, 0.0)), Settings())
 
 
 def test_of_rewrites_without_a_wrong_prefix_every_right_one_is_learned_from():
@@ -243,7 +257,8 @@ def test_of_rewrites_without_a_wrong_prefix_every_right_one_is_learned_from():
 def repaired() -> Construction:
     """As --synthesis assisted makes it."""
     diagnosis = "Wait, it should be 4."
-    return construction(diagnosis, analysis=diagnosis, reply=" 4.")
+    made = construction(diagnosis, analysis=diagnosis, reply=" 4.\n2+2=4")
+    return replace(made, y_ref=made.kept + "\n\nWait, it should be" + made.reply)
 
 
 def test_an_assisted_construction_teaches_the_papers_format_to_reflect_and_to_go_on(learned):
@@ -262,7 +277,7 @@ def test_an_assisted_construction_teaches_the_papers_format_to_reflect_and_to_go
     assert given.endswith(made.parts[0])  # the mistake is not learned
     assert tokenizer.decode(reflecting.token_ids).strip().startswith("Wait, it")
     assert tokenizer.decode(going_on.prompt_ids).endswith("2+2=5\n\nWait, it should be")
-    assert tokenizer.decode(going_on.token_ids) == " 4."
+    assert tokenizer.decode(going_on.token_ids) == " 4.\n2+2=4"
     for example in (constructing, reflecting, going_on):
         assert example.token_ids[-1] == tokenizer.eos_id
 
@@ -276,7 +291,7 @@ def test_what_a_construction_teaches_has_the_spaces_of_its_reply_with_sentencepi
     constructing, _, going_on = construction_examples(made, tokenizer, settings)
     texts = [tokenizer.decode(e.prompt_ids + e.token_ids) for e in (constructing, going_on)]
     assert "<|assistant|>\n<analysis>" in texts[0]
-    assert texts[1].endswith("2+2=5\n\nWait, it should be 4.")
+    assert texts[1].endswith("2+2=5\n\nWait, it should be 4.\n2+2=4")
 
 
 # ---------------------------------------------------------------- how well it went

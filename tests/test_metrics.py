@@ -16,9 +16,9 @@ from support.metrics import (
     construction_metrics,
     construction_record,
     counts_of_steps,
-    diagnosis_names_a_number,
     gradient_metrics,
     gradients,
+    is_concrete,
     json_line,
     rollout_metrics,
     whole_samples,
@@ -90,24 +90,24 @@ ABOUT = "Wait, 2+2 is not 5."
 @pytest.mark.parametrize(
     ("made", "counted"),
     [
-        (repair(STEPS, ABOUT), "pairs, parsed, verbatim, diagnosis, names a number, right"),
-        (repair("3+3=6\n2+2", ABOUT), "pairs, parsed, diagnosis, names a number, right"),
+        (repair(STEPS, ABOUT), "pairs, parsed, verbatim, diagnosis, concrete, right"),
+        (repair("3+3=6\n2+2", ABOUT), "pairs, parsed, diagnosis, concrete, right"),
         (repair(STEPS, "Wait, no."), "pairs, parsed, verbatim, diagnosis, right"),
         (repair(STEPS, "4.", diagnosis_tokens=0), "pairs, parsed, verbatim, right"),
         (repair("", ABOUT, prefix_tokens=0), "pairs, parsed, right"),
-        (repair(STEPS, ABOUT, grade=WRONG), "pairs, parsed, verbatim, diagnosis, names a number"),
+        (repair(STEPS, ABOUT, grade=WRONG), "pairs, parsed, verbatim, diagnosis, concrete"),
         (repair(STEPS, ABOUT, refused="too long"), "pairs, parsed"),
         (repair(STEPS, ABOUT, refused="no <analysis>", parsed=False), "pairs"),
     ],
 )
 def test_what_a_construction_counts_as(made, counted):
     counts = construction_counts([made, made])
-    names = ["pairs", "parsed", "verbatim", "diagnosis", "names a number", "right"]
+    names = ["pairs", "parsed", "verbatim", "diagnosis", "concrete", "right"]
     assert counts == {name: 2 * (name in counted.split(", ")) for name in names}
 
 
 @pytest.mark.parametrize(
-    ("made", "is_about_it"),
+    ("made", "expected"),
     [
         (repair(STEPS, ABOUT), True),
         (repair(STEPS, "Wait, 3+3 is not 6."), False),  # that is the step before
@@ -117,21 +117,23 @@ def test_what_a_construction_counts_as(made, counted):
         (repair(STEPS, ABOUT, refused="too long"), False),
     ],
 )
-def test_a_diagnosis_that_names_a_wrong_or_a_right_number_is_counted(made, is_about_it):
-    assert diagnosis_names_a_number(made) is is_about_it
-    assert construction_metrics([made, made])["names_a_number"] == 2 * is_about_it
+def test_a_diagnosis_is_concrete_that_names_a_number_of_the_step_or_of_what_is_right(
+    made, expected
+):
+    assert is_concrete(made) is expected
+    assert construction_metrics([made, made])["concrete"] == 2 * expected
 
 
 def test_steps_that_an_older_version_logged_are_not_counted():
-    """They do not say how many diagnoses named a number."""
-    step = {"pairs": 9, "trajectories": 7, "taught_rows": 5, "names_a_number": 3}
+    """They do not say how many diagnoses were concrete."""
+    step = {"pairs": 9, "trajectories": 7, "taught_rows": 5, "concrete": 3}
     old = {"pairs": 9, "micro_reflective": 1}
     assert counts_of_steps([old, step, step]) == {
         "steps": 2,
         "pairs": 18,
         "trajectories": 14,
         "with an advantage": 10,
-        "whose diagnosis names a wrong or a right number": 6,
+        "with a concrete diagnosis": 6,
     }
     assert counts_of_steps([old])["pairs"] == 0
 

@@ -553,7 +553,7 @@ def test_an_entry_says_what_was_learned_from_it_and_how_it_ends(tmp_path):
     lines.append(with_tokens(1, advantage=-1.5, **wrong))
     run = write_run(tmp_path / "run", [summary(0, 0.3)], lines)
     seen = seen_by_reader(page_text(run), tmp_path / "page.html", LESSONS)
-    assert seen[0].endswith("what its group did, nothing is learned")
+    assert seen[0].endswith("its group's average, nothing is learned")
     assert seen[2] == "advantage 0.5: it becomes more likely"
     assert seen[4] == "advantage −1.5: it becomes less likely"
     assert seen[1::2] == ["y_ref: correction"] * 2 + ["y_ref: correction, which ends wrong"]

@@ -53,6 +53,22 @@ def test_a_beginning_is_whole_steps_or_not():
     assert whole_steps(FORMULA, "We subtract:") == whole_steps(FORMULA, "") == 0
 
 
-def test_numbers_are_those_that_are_written():
-    assert numbers_in("$1,000 for 3 items at 2.50 each, x2.") == {"1,000", "3", "2.50", "2"}
+def test_numbers_have_one_spelling_each():
+    assert numbers_in("$1,000 for 3 items at 2.50 each, x2.") == {"1000", "3", "2.5", "2"}
+    assert numbers_in("5.00, 1,000.50 and 1,2 of 100") == {"5", "1000.5", "1,2", "100"}
     assert numbers_in("none") == set()
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("1. Add 5.\n2) Subtract 3.", {"5", "3"}),
+        ("**Step 3:** 4+4=8", {"4", "8"}),
+        ("   - 4. So it is 9", {"9"}),
+        ("45.\n", {"45"}),  # an answer that stands alone
+        ("12.5 is half", {"12.5"}),
+        ("So 7. It is 8", {"7", "8"}),
+    ],
+)
+def test_what_counts_the_steps_of_a_list_is_no_number_of_it(text, numbers):
+    assert numbers_in(text) == numbers

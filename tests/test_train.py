@@ -881,7 +881,7 @@ def test_a_cold_start_on_other_problems_learns_from_verified_answers_of_its_own(
     assert code == 0 and (tmp_path / "run/checkpoints/step-0/model.safetensors").is_file()
 
     # this policy's diagnoses name no number
-    monkeypatch.setattr(coldstart, "is_worth_learning", lambda made, _: made.grade.right)
+    monkeypatch.setattr(coldstart, "is_concrete", lambda made: True)
     run = make_run(learned, tmp_path / "other", coldstart_examples=60)
     endless = coldstart.own_examples(run.policy, run.problems, run.settings, run.folder)
     examples = list(islice(endless, 60))
@@ -922,14 +922,14 @@ def test_an_assisted_run_goes_from_its_cold_start_through_its_steps(
 def test_a_run_with_next_to_no_constructions_says_so_once(learned, tmp_path, capsys):
     """Users paid for TAPO and got GRPO, and nobody told them."""
     run = make_run(learned, tmp_path / "run")
-    counts = {"stage": "rl", "pairs": 10, "trajectories": 3, "taught_rows": 2, "names_a_number": 0}
+    counts = {"stage": "rl", "pairs": 10, "trajectories": 3, "taught_rows": 2, "concrete": 0}
     for step in range(1, 7):
         run.folder.log("metrics.jsonl", {**counts, "step": step})
         train.warn_of_few_constructions(run)
         err = capsys.readouterr().err
         said = (
             "5 steps, 50 pairs, 15 trajectories, 10 with an advantage, "
-            "0 whose diagnosis names a wrong or a right number: less than one pair in ten"
+            "0 with a concrete diagnosis: less than one pair in ten"
         )
         assert (said in err) is (step == 5)
 
@@ -937,10 +937,10 @@ def test_a_run_with_next_to_no_constructions_says_so_once(learned, tmp_path, cap
 @pytest.mark.parametrize(
     ("counts", "changes", "warns"),
     [
-        ({"pairs": 0, "trajectories": 0, "taught_rows": 0, "names_a_number": 0}, {}, True),
-        ({"pairs": 10, "trajectories": 3, "taught_rows": 2, "names_a_number": 1}, {}, False),
+        ({"pairs": 0, "trajectories": 0, "taught_rows": 0, "concrete": 0}, {}, True),
+        ({"pairs": 10, "trajectories": 3, "taught_rows": 2, "concrete": 1}, {}, False),
         (
-            {"pairs": 9, "trajectories": 9, "taught_rows": 9, "names_a_number": 0},
+            {"pairs": 9, "trajectories": 9, "taught_rows": 9, "concrete": 0},
             {"reconstruction": "full"},  # whose trajectories have no diagnosis
             False,
         ),
