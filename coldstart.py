@@ -18,8 +18,8 @@ Departures from the paper:
   cannot do it alone has something to learn from. Each such construction becomes an example of the
   paper's unassisted format too: request with both answers -> analysis and reconstruction.
 - Of a checkpoint's constructions only right ones are learned from, whose diagnosis names a number
-  of the last step of the prefix or one that y+ has and y- has not (with --synthesis assisted: one
-  of the latter), and says neither "you" nor "your" [inferred].
+  of the last step of the prefix or one that y+ has and y- has not, and says neither "you" nor
+  "your"; of assisted ones, those that name one of the latter and do not reflect again [inferred].
 
 construction_report says how well the policy constructs when RL begins.
 """
@@ -67,6 +67,7 @@ from support.metrics import (
     rollout_metrics,
 )
 from support.optim import clipped_update, coldstart_optimizers
+from support.reflection import is_reflective
 from support.runs import Interrupts, RunFolder, number_of
 from support.settings import TINY, Settings, seed_of
 from support.steps import numbers_in
@@ -311,9 +312,10 @@ def is_worth_learning(made: Construction, settings: Settings) -> bool:
         return False
     if settings.synthesis != "assisted":
         return True
-    # of assisted ones that name only a number of the step, hardly any say what is wrong
-    # (results/gsm8k/README.md)
-    return bool(right_numbers(made) & numbers_in(diagnosis))
+    # Of assisted ones that name only a number of the step, hardly any say what is wrong
+    # (results/gsm8k/README.md). And who learns from several "Wait," learns to say it without end.
+    names_what_is_right = bool(right_numbers(made) & numbers_in(diagnosis))
+    return names_what_is_right and not is_reflective(made.parts[2])
 
 
 def construction_examples(

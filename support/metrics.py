@@ -110,8 +110,8 @@ def is_concrete(construction: Any) -> bool:
     """Whether the diagnosis names a number of the step before it or one that y+ has and y- has not,
     if there are any, and a correction follows.
 
-    A cheap sign that it speaks of the error, and no proof: read by hand, far fewer say what is
-    wrong (results/gsm8k/README.md).
+    A cheap sign that it speaks of the error, and no proof: far fewer say what is wrong
+    (results/gsm8k/README.md).
     """
     if not is_micro_reflective(construction):
         return False

@@ -221,6 +221,7 @@ def construction(diagnosis: str, **changes) -> Construction:
         (construction("Wait, you wrote 5, and it is 4."), False),  # it speaks to somebody
         (construction("Wait, 2+2 is 5.", sibling="5-2"), False),  # no number is y+'s alone
         (construction("Wait, it is 4.", parts=["", "Wait, it is 4.", "2+2=4"]), False),
+        (construction("Wait, 4.", parts=["2+2=5", "Wait, 4.", "Wait, no.\n2+2=4"]), False),
         (construction("Wait, it is 4.", parts=["2+2=5", "Wait, it is 4.", ""]), False),
         (construction("Wait, it is 4.", grade=Grade(False, 0.0)), False),
         (construction("Wait, it is 4.", prefix_tokens=0), False),
