@@ -17,7 +17,7 @@ Departures from the paper, and what it leaves open:
 - **Who finds the error, and who copies the prefix** (--synthesis). In all three the policy writes
   the diagnosis and the correction, but for the first words of an assisted one.
   - instruct: the policy does both, as in the paper. A checkpoint of 0.5B weights cannot, before it
-    has learned it in the cold start: none of its replies kept a whole step of y-.
+    has learned it in the cold start: of 200 of its replies one kept a whole step of y-.
   - assisted, for such a checkpoint (the preset gsm8k): the policy's own log-probs say where y- goes
     wrong (keep_to_first_errors), and *the program* puts y- up to there, and "Wait, it should be",
     at the beginning of its reply. The policy goes on from there; the prefix is verbatim by

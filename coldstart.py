@@ -63,14 +63,13 @@ from support.metrics import (
     fidelity,
     format_counts,
     is_concrete,
-    right_numbers,
+    names_what_is_right,
     rollout_metrics,
 )
 from support.optim import clipped_update, coldstart_optimizers
 from support.reflection import is_reflective
 from support.runs import Interrupts, RunFolder, number_of
 from support.settings import TINY, Settings, seed_of
-from support.steps import numbers_in
 from support.tokenizer import PLAIN, Tokenizer
 from support.worked_lines import correct, is_sound
 from tasks import Problem, Task, rungs_of, task_with_mistakes
@@ -307,15 +306,13 @@ def is_worth_learning(made: Construction, settings: Settings) -> bool:
         return made.grade.right
     if not made.grade.right or not is_concrete(made):  # "Wait, let us do it again"
         return False
-    diagnosis = made.parts[1]
-    if SPEAKS_TO.search(diagnosis):  # "you made a mistake"
+    if SPEAKS_TO.search(made.parts[1]):  # "you made a mistake"
         return False
     if settings.synthesis != "assisted":
         return True
     # Of assisted ones that name only a number of the step, hardly any say what is wrong
     # (results/gsm8k/README.md). And who learns from several "Wait," learns to say it without end.
-    names_what_is_right = bool(right_numbers(made) & numbers_in(diagnosis))
-    return names_what_is_right and not is_reflective(made.parts[2])
+    return names_what_is_right(made) and not is_reflective(made.parts[2])
 
 
 def construction_examples(

@@ -28,7 +28,8 @@ from support.settings import Settings  # noqa: E402
 from support.tokenizer import PLAIN, Tokenizer  # noqa: E402
 from tasks import builtin  # noqa: E402
 
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+if "OMP_NUM_THREADS" not in os.environ:  # torch heeds it
+    torch.set_num_threads(2)
 SMOLLM2: dict[str, Any] = dict(
     hidden_size=576,
     intermediate_size=1536,

@@ -126,6 +126,11 @@ def right_numbers(construction: Any) -> set[str]:
     return numbers_in(construction.sibling) - numbers_in(construction.wrong)
 
 
+def names_what_is_right(construction: Any) -> bool:
+    """Whether the diagnosis names one of those."""
+    return bool(right_numbers(construction) & numbers_in(construction.parts[1]))
+
+
 def construction_counts(constructions: Sequence[Any]) -> dict[str, int]:
     """Of so many pairs: replies that parsed ("assisted": that ended by themselves); trajectories
     whose prefix is one step of the wrong answer or more, word for word and whole; that have a

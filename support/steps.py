@@ -1,7 +1,7 @@
 """An answer of a checkpoint in steps: lines, with displayed formulas and code blocks whole.
 
-Called by support/first_error.py (where a wrong answer is cut), coldstart.py and support/metrics.py
-(is a wrong prefix made of whole steps?).
+Called by support/first_error.py (where a wrong answer is cut) and support/metrics.py (is a wrong
+prefix made of whole steps, and does a diagnosis name its numbers?).
 """
 
 import re
