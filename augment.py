@@ -48,6 +48,7 @@ from typing import Any, NamedTuple
 
 from checker import Grade, grade, visible
 from rollout import Group, Policy, Rollout, sample_from
+from support.baselines import hinted_question
 from support.cli import ArgumentParser, run_main
 from support.files import InputError, read_lines
 from support.first_error import Reading, up_to_first_errors
@@ -263,15 +264,20 @@ def labelled(name: str, lines: list[str]) -> str:
 
 def keep_to_first_errors(policy: Policy, pairs: list[Construction], settings: Settings) -> None:
     """Fill in `kept` of each pair: y- up to and including its first error, as the policy sees it
-    (support/first_error.py). A y- that has no room behind the request keeps nothing."""
+    (support/first_error.py). One that is too long to be read keeps nothing.
+
+    The right answer is shown without a word of mistakes: after a cold start, which teaches to write
+    them where the request speaks of them, more errors are found so (results/gsm8k/README.md).
+    """
     tokenizer = policy.tokenizer
     reads = []
     for pair in pairs:
+        request = hinted_question(pair.problem.question, pair.sibling, settings.synthesis)
         reads.append(
             Reading(
                 pair.wrong.strip(),
                 alone=tokenizer.question_prompt(pair.problem.question),
-                informed=tokenizer.prompt(request_of(pair, settings)),
+                informed=tokenizer.prompt(request),
             )
         )
     beginnings = up_to_first_errors(
@@ -292,7 +298,7 @@ def construct(
     These are all reasons for which a reply yields no trajectory; each is counted:
 
         no room for a reply        the synthesis prompt fills the context, or with "assisted" y- is
-                                   empty or does not fit beside it; nothing is sampled
+                                   empty or does not fit behind y+; nothing is sampled
         truncated                  the reply did not end by itself
         no <analysis>              a tag is missing (so for each of the four)
         repeated <analysis>        a tag stands there twice (so for each of the four)

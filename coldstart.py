@@ -1,25 +1,30 @@
 """The cold start: what the policy must be able to do before RL, and how it learns it.
 
 Without it the policy neither reflects nor answers a synthesis prompt, and TAPO has nothing to work
-with. It is supervised learning on examples of five skills (SKILLS). Where they come from:
+with. It is supervised learning. Where the examples come from:
 
 - on problems from a file, from the policy's own verified answers and constructions, as in the paper
   (own_examples), in one round or more (--coldstart-rounds);
 - on built-in problems, which a model of random weights is to learn, from a program: it writes
-  mistakes, and for each the correction that a perfect solver would write. In the second half the
-  mistakes are the policy's own (builtin_examples).
+  mistakes, and for each the correction that a perfect solver would write, as examples of five
+  skills (SKILLS). In the second half the mistakes are the policy's own (builtin_examples).
 
 Departures from the paper:
 - On built-in problems a program writes the examples, as said above. Until the policy makes mistakes
   of its own, y+ is the gold solution there; in RL it never is.
 - The mistake of a reflective example is given and not learned [inferred]: trained on it, the tiny
   policy errs on purpose. In RL it is trained on.
+- In the preset gsm8k constructions do not teach to reflect on the bare question; with
+  --coldstart-reflect they do. A checkpoint of 0.5B weights cannot tell a wrong step from a right
+  one: it learned to say "Wait" behind either, and none of 50 answers that did so was right
+  (results/gsm8k/README.md).
 - With --synthesis assisted a program helped to construct (augment.py), so that a checkpoint which
   cannot do it alone has something to learn from. Each such construction becomes an example of the
   paper's unassisted format too: request with both answers -> analysis and reconstruction.
 - Of a checkpoint's constructions only right ones are learned from, whose diagnosis names a number
   of the last step of the prefix or one that y+ has and y- has not, and says neither "you" nor
-  "your"; of assisted ones, those that name one of the latter and do not reflect again [inferred].
+  "your"; of assisted ones, those that name one of the latter, do not give the final answer alone
+  before y- has come to its own, and do not reflect again [inferred].
 
 construction_report says how well the policy constructs when RL begins.
 """
@@ -196,9 +201,8 @@ def own_examples(
     """Endless examples, in coldstart_rounds rounds of equally many updates.
 
     Each round starts by collecting, by rejection sampling from the policy of that moment: its right
-    answers teach solving, its verified constructions teach to construct and to reflect. So the
-    second round can learn from what the first has taught. Raises InputError where the policy gets
-    nothing right.
+    answers teach solving, its verified constructions teach to construct. So the second round can
+    learn from what the first has taught. Raises InputError where the policy gets nothing right.
     """
     updates = updates_of_round(settings)
     questions = min(settings.coldstart_questions, len(problems))
@@ -310,29 +314,32 @@ def is_worth_learning(made: Construction, settings: Settings) -> bool:
         return False
     if settings.synthesis != "assisted":
         return True
-    # Of assisted ones that name only a number of the step, hardly any say what is wrong
-    # (results/gsm8k/README.md). And who learns from several "Wait," learns to say it without end.
-    return names_what_is_right(made) and not is_reflective(made.parts[2])
+    # Of assisted ones that name only a number of the step, or only the final answer, hardly any say
+    # what is wrong (results/gsm8k/README.md). And who learns from several "Wait," learns to say it
+    # without end.
+    names_it = names_what_is_right(made, settings.strict)
+    return names_it and not is_reflective(made.parts[2])
 
 
 def construction_examples(
     made: Construction, tokenizer: Tokenizer, settings: Settings
 ) -> list[Trajectory]:
-    """Examples from one construction: request -> tagged reply (the paper's format); question and
-    mistake -> correction; with --synthesis assisted also the begun reply -> its continuation."""
+    """Examples from one construction: request -> tagged reply (the paper's format); with
+    --synthesis assisted also the begun reply -> its continuation; with --coldstart-reflect also
+    question and mistake -> correction."""
     request = tokenizer.prompt(request_of(made, unassisted(settings)))
     reply = format_reply(made.analysis, made.y_ref)
-    constructing = Trajectory(request, [*tokenizer.encode(reply, request), tokenizer.eos_id])
-
-    # The policy should learn to repair the mistake and not to make it: it is given.
-    question_prompt = tokenizer.question_prompt(made.problem.question)
-    mistake = made.token_ids[: made.prefix_tokens]
-    correction = made.token_ids[made.prefix_tokens :]
-    examples = [constructing, Trajectory(question_prompt + mistake, correction)]
+    examples = [Trajectory(request, [*tokenizer.encode(reply, request), tokenizer.eos_id])]
     if settings.synthesis == "assisted":
         prompt = prompt_of(made, tokenizer, settings)
         going_on = tokenizer.encode(made.reply.rstrip(), behind=prompt)
         examples.append(Trajectory(prompt, [*going_on, tokenizer.eos_id]))
+    if settings.coldstart_reflect:
+        # The policy should learn to repair the mistake and not to make it: it is given.
+        question_prompt = tokenizer.question_prompt(made.problem.question)
+        mistake = made.token_ids[: made.prefix_tokens]
+        correction = made.token_ids[made.prefix_tokens :]
+        examples.append(Trajectory(question_prompt + mistake, correction))
     return examples
 
 

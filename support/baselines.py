@@ -6,7 +6,8 @@ else, makes the gradient of the mean negative log-prob.
 OPSD, on-policy self-distillation, pulls the policy on the bare question towards the same policy
 with a right answer in sight (its teacher). The advantage of each token is log p_teacher - log
 p_policy, so that the expected gradient is that of the per-token KL(policy || teacher). Called by
-train.py for --algo sft and opsd, and by coldstart.py for the prompt that shows an answer.
+train.py for --algo sft and opsd, and by augment.py and coldstart.py for the prompt that shows an
+answer.
 """
 
 import random
@@ -20,7 +21,7 @@ from torch import Tensor
 from support.logprobs import padded, score
 from support.settings import Settings, seed_of
 
-HINTED = {  # by --synthesis
+HINTED = {  # for the tiny model (--synthesis brief), and for a checkpoint
     "instruct": "{question}\n\nA right answer, for your eyes only:\n{sibling}\n\n"
     "Answer the problem in your own words.",
     "brief": "{question}\n{sibling}\nAgain:",
@@ -28,7 +29,8 @@ HINTED = {  # by --synthesis
 
 
 def hinted_question(question: str, sibling: str, style: str) -> str:
-    """The question with a right answer in sight, OPSD's privileged context."""
+    """The question with a right answer in sight: what OPSD's teacher reads, and who looks for the
+    first error of a wrong answer (augment.keep_to_first_errors)."""
     if style == "brief":  # every line says what it is, as in the synthesis prompt
         sibling = "\n".join(f"right:{line}" for line in sibling.split("\n"))
     wording = "brief" if style == "brief" else "instruct"

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from support.answers.extraction import extract_answer
 from support.files import InputError
 from support.reflection import is_reflective
 from support.steps import numbers_in, split_steps, whole_steps
@@ -116,9 +117,13 @@ def is_concrete(construction: Any) -> bool:
     if not is_micro_reflective(construction):
         return False
     prefix, diagnosis, correction = construction.parts
-    numbers = numbers_in("".join(split_steps(prefix)[-1:])) | right_numbers(construction)
+    numbers = numbers_of_last_step(prefix) | right_numbers(construction)
     names_one = not numbers or bool(numbers & numbers_in(diagnosis))
     return names_one and prefix != "" and correction != ""
+
+
+def numbers_of_last_step(text: str) -> set[str]:
+    return numbers_in("".join(split_steps(text)[-1:]))
 
 
 def right_numbers(construction: Any) -> set[str]:
@@ -126,9 +131,21 @@ def right_numbers(construction: Any) -> set[str]:
     return numbers_in(construction.sibling) - numbers_in(construction.wrong)
 
 
-def names_what_is_right(construction: Any) -> bool:
-    """Whether the diagnosis names one of those."""
-    return bool(right_numbers(construction) & numbers_in(construction.parts[1]))
+def names_what_is_right(construction: Any, strict: bool) -> bool:
+    """Whether the diagnosis names a number that y+ has and y- has not.
+
+    The final answer alone counts only if the last kept step has y-'s own: "it should be 72", of a
+    step that does not come to a result yet, was read off the end of y+. A cheap sign, and no proof.
+
+    strict: how final answers are read (--strict)
+    """
+    prefix, diagnosis, _ = construction.parts
+    named = right_numbers(construction) & numbers_in(diagnosis)
+    result = numbers_in(extract_answer(construction.sibling, strict) or "")
+    if named - result:
+        return True
+    wrong_result = numbers_in(extract_answer(construction.wrong, strict) or "")
+    return bool(named) and bool(wrong_result & numbers_of_last_step(prefix))
 
 
 def construction_counts(constructions: Sequence[Any]) -> dict[str, int]:

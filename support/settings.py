@@ -37,6 +37,9 @@ MIX = (
     "shares of the examples that solve, reflect, construct, rewrite without the wrong prefix, and "
     "solve with a right answer in sight (built-in data)"
 )
+REFLECT = (
+    "own constructions also teach to reflect on the bare question, as in the paper (other data)"
+)
 
 
 def setting(default: Any, text: str, choices: str = "", group: str = "") -> Any:
@@ -101,6 +104,7 @@ class Settings:
     coldstart_examples: int = setting(2000, "examples to collect from own rollouts (other data)")
     coldstart_questions: int = setting(2000, "questions to ask for them in a round, at most")
     coldstart_rounds: int = setting(1, "times to collect them, from the policy of that moment")
+    coldstart_reflect: bool = setting(True, REFLECT)
     report_questions: int = setting(128, "training questions to report constructions on before RL")
 
     eval_data: str = setting(
@@ -148,8 +152,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         lr=1e-6,
         micro_tokens=4096,
         coldstart_updates=200,
+        coldstart_examples=3200,  # as many as the updates draw
         coldstart_questions=500,
         coldstart_rounds=2,
+        coldstart_reflect=False,
         coldstart_lr=1e-5,
         eval_problems=200,
         split_gradients=False,

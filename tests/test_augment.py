@@ -29,6 +29,7 @@ from checker import Grade
 from coldstart import is_worth_learning
 from rollout import Group, Policy, Rollout
 from support import first_error
+from support.baselines import hinted_question
 from support.metrics import construction_metrics, construction_record, format_parts
 from support.settings import Settings
 from support.tokenizer import PLAIN, Tokenizer
@@ -441,7 +442,7 @@ def test_an_error_is_looked_for_as_the_answer_was_sampled(monkeypatch):
     tokenizer = sentencepiece("first")
     policy = Assisted(tokenizer, monkeypatch, {}, FIXED)
     policy.construct(temperature=0.7, reply_temperature=0.3)
-    informed = tokenizer.prompt(synthesis_prompt("Q?", LONG, RIGHT, "assisted", "prefix"))
+    informed = tokenizer.prompt(hinted_question("Q?", RIGHT, "assisted"))
     assert policy.scored == [(tokenizer.question_prompt("Q?"), 0.7), (informed, 0.7)]
 
 
@@ -483,9 +484,17 @@ def test_three_formulas_are_no_repetition(letters, monkeypatch):
 def test_an_answer_too_long_to_be_read_beside_the_right_one_is_not_rewritten(letters, monkeypatch):
     policy = Assisted(letters, monkeypatch, {"5": 2.0}, FIXED)
     assert policy.construct("").refused == "no room for a reply"  # nor is an empty one
-    policy.model.config.max_position_embeddings = 300
+    policy.model.config.max_position_embeddings = 100
     made = policy.construct()
     assert made.refused == "no room for a reply" and policy.asked == [] and made.kept == ""
+
+
+def test_an_answer_that_was_read_but_has_no_room_for_a_reply_is_not_rewritten(letters, monkeypatch):
+    """What it is read behind is shorter than what is asked."""
+    policy = Assisted(letters, monkeypatch, {"5": 2.0}, FIXED)
+    policy.model.config.max_position_embeddings = 300
+    made = policy.construct()
+    assert made.refused == "no room for a reply" and policy.asked == [] and made.kept != ""
 
 
 def test_common_prefix_stops_at_the_first_difference_or_the_shorter_end():

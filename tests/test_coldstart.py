@@ -233,6 +233,43 @@ def test_learned_from_is_an_assisted_repair_that_says_what_is_right(made, is_lea
 
 
 @pytest.mark.parametrize(
+    ("kept", "diagnosis", "is_learned"),
+    [
+        ("2 * 3 = 5", "Wait, it should be 6.", True),
+        ("2 * 3 = 5", "Wait, it should be 60.", False),  # the answer, of a step before it
+        ("2 * 3 = 5", "Wait, it should be 6, and the answer 60.", True),
+        ("2 * 3 = 5\nSo it is 5 * 10 = 50", "Wait, it should be 60.", True),
+        ("2 * 3 = 5\nSo it is 5 * 10 = 50", "Wait, it should be 6.", True),
+    ],
+)
+def test_a_diagnosis_gives_the_final_answer_only_of_a_step_that_gives_one(
+    kept, diagnosis, is_learned
+):
+    """Else a policy learns to read it off the right answer, whatever the step says."""
+    made = construction(diagnosis, parts=[kept, diagnosis, "So we go on."])
+    made.wrong = "2 * 3 = 5\nSo it is 5 * 10 = 50\nThe answer is \\boxed{50.00}."
+    made.sibling = "2 * 3 = 6\nSo it is 6 * 10 = 60\nThe answer is \\boxed{\\$60}."
+    assert is_worth_learning(made, Settings(synthesis="assisted")) is is_learned
+
+
+def test_a_wrong_answer_without_a_final_one_has_no_step_that_gives_it():
+    made = construction("Wait, it should be 4.")
+    made.sibling = "2+2=4, so it is \\boxed{4}"
+    made.wrong = "A plan.\n2+2=5, and I stop here."
+    assert not is_worth_learning(made, Settings(synthesis="assisted"))
+    made.wrong = "A plan.\n2+2=5, so it is \\boxed{5}"
+    assert is_worth_learning(made, Settings(synthesis="assisted"))
+
+
+def test_final_answers_are_read_as_they_are_graded():
+    """Without --strict an answer need not be marked."""
+    made = construction("Wait, it should be 60.", parts=["2 * 3 = 5", "Wait, 60.", "We go on."])
+    made.wrong, made.sibling = "2 * 3 = 5\nThen 50", "2 * 3 = 6\nThen 60"
+    assert is_worth_learning(made, Settings(synthesis="assisted"))  # y+ marks none: 60 is a number
+    assert not is_worth_learning(made, Settings(synthesis="assisted", strict=False))
+
+
+@pytest.mark.parametrize(
     ("diagnosis", "is_learned"),
     [
         ("Wait, 2+2 is not 5.", True),
@@ -262,35 +299,46 @@ def repaired() -> Construction:
     return replace(made, y_ref=made.kept + "\n\nWait, it should be" + made.reply)
 
 
-def test_an_assisted_construction_teaches_the_papers_format_to_reflect_and_to_go_on(learned):
+def test_an_assisted_construction_teaches_the_papers_format_and_to_go_on(learned):
     tokenizer = Policy.from_pretrained(str(learned), "cpu").tokenizer
     made = repaired()
-    made.token_ids = [*tokenizer.encode(made.y_ref), tokenizer.eos_id]
-    made.prefix_tokens = len(tokenizer.encode(made.parts[0]))
-    settings = Settings(synthesis="assisted")
-    constructing, reflecting, going_on = construction_examples(made, tokenizer, settings)
+    settings = Settings(synthesis="assisted", coldstart_reflect=False)
+    constructing, going_on = construction_examples(made, tokenizer, settings)
 
     request = synthesis_prompt("Q", made.wrong, made.sibling, "instruct", "prefix")
     assert constructing.prompt_ids == tokenizer.prompt(request)
     parsed = parse_reply(tokenizer.decode(constructing.token_ids))
     assert parsed == ("Wait, it should be 4.", made.y_ref, "")
+    assert tokenizer.decode(going_on.prompt_ids).endswith("2+2=5\n\nWait, it should be")
+    assert tokenizer.decode(going_on.token_ids) == " 4.\n2+2=4"
+    for example in (constructing, going_on):
+        assert example.token_ids[-1] == tokenizer.eos_id
+    alone = construction_examples(made, tokenizer, replace(settings, synthesis="instruct"))
+    assert alone == [constructing]
+
+
+def test_with_coldstart_reflect_a_construction_teaches_to_repair_the_mistake_too(learned):
+    tokenizer = Policy.from_pretrained(str(learned), "cpu").tokenizer
+    made = repaired()
+    made.token_ids = [*tokenizer.encode(made.y_ref), tokenizer.eos_id]
+    made.prefix_tokens = len(tokenizer.encode(made.parts[0]))
+    settings = Settings(synthesis="instruct")
+    _, reflecting = construction_examples(made, tokenizer, settings)
+
+    question = tokenizer.question_prompt("Q")
+    assert reflecting.prompt_ids[: len(question)] == question
     given = tokenizer.decode(reflecting.prompt_ids)
     assert given.endswith(made.parts[0])  # the mistake is not learned
     assert tokenizer.decode(reflecting.token_ids).strip().startswith("Wait, it")
-    assert tokenizer.decode(going_on.prompt_ids).endswith("2+2=5\n\nWait, it should be")
-    assert tokenizer.decode(going_on.token_ids) == " 4.\n2+2=4"
-    for example in (constructing, reflecting, going_on):
-        assert example.token_ids[-1] == tokenizer.eos_id
+    assert reflecting.token_ids[-1] == tokenizer.eos_id
 
 
 def test_what_a_construction_teaches_has_the_spaces_of_its_reply_with_sentencepiece():
     """On its own the reply would begin with one more, and the analysis with one."""
     tokenizer = sentencepiece("Prepend")
-    made = repaired()
-    made.token_ids = [*tokenizer.encode(made.y_ref), tokenizer.eos_id]
-    settings = Settings(synthesis="assisted")
-    constructing, _, going_on = construction_examples(made, tokenizer, settings)
-    texts = [tokenizer.decode(e.prompt_ids + e.token_ids) for e in (constructing, going_on)]
+    settings = Settings(synthesis="assisted", coldstart_reflect=False)
+    examples = construction_examples(repaired(), tokenizer, settings)
+    texts = [tokenizer.decode(e.prompt_ids + e.token_ids) for e in examples]
     assert "<|assistant|>\n<analysis>" in texts[0]
     assert texts[1].endswith("2+2=5\n\nWait, it should be 4.\n2+2=4")
 
