@@ -10,5 +10,5 @@ r"""The reader behind the checker: what an answer says, or that it is not unders
     grammar.py     tokens -> a value, by all of these
     comparison.py  whether two values are equal
 
-Called by checker.py.
+Called by checker.py; support/metrics.py calls extraction.py.
 """
