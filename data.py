@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from support.files import InputError, write_text
+from support.files import InputError, note, write_text
 from support.settings import Settings
 from tasks import Problem, rungs_of, task_of
 
@@ -129,6 +129,10 @@ def load_problem_sets(settings: Settings) -> tuple[list[Problem], list[Problem]]
         held_out = load_problems(
             settings.eval_data or settings.data, "test", settings.eval_problems
         )
+        trained_on = {problem.question for problem in problems}
+        shared = sum(problem.question in trained_on for problem in held_out)
+        if shared:
+            note(f"{shared} of {len(held_out)} held-out problems are trained on too")
         return problems, held_out
     questions = list(dict.fromkeys(problem.question for problem in problems))
     kept = len(questions) - min(settings.eval_problems, max(len(questions) // 5, 1))

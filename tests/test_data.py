@@ -178,6 +178,18 @@ def test_the_questions_of_a_family_and_of_another_file_are_not_cut(tmp_path):
     assert training == [Problem("b", "1")] and other == [Problem("a", "1")]
 
 
+@pytest.mark.parametrize("held_out, said", [("abc", ""), ("adbe", "2 of 4 held-out problems")])
+def test_held_out_problems_that_are_trained_on_too_are_counted(tmp_path, capsys, held_out, said):
+    def write(name, questions):
+        return write_lines(tmp_path / name, *({"question": q, "answer": 1} for q in questions))
+
+    training = write("training.jsonl", "dxe")
+    settings = Settings(data=training, eval_data=write("held_out.jsonl", held_out))
+    assert len(load_problem_sets(settings)[1]) == len(held_out)
+    note = capsys.readouterr().err
+    assert note == (f"note: {said} are trained on too\n" if said else "")
+
+
 def test_a_mutated_problem_file_is_read_or_refused_by_its_line(tmp_path):
     lines = b'{"question": "1+1?", "answer": "2"}\n{"problem": "2+2?", "answer": 4, "id": [1]}\n'
     path = tmp_path / "problems.jsonl"
