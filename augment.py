@@ -266,8 +266,9 @@ def keep_to_first_errors(policy: Policy, pairs: list[Construction], settings: Se
     """Fill in `kept` of each pair: y- up to and including its first error, as the policy sees it
     (support/first_error.py). One that is too long to be read keeps nothing.
 
-    The right answer is shown without a word of mistakes: after a cold start, which teaches to write
-    them where the request speaks of them, more errors are found so (results/gsm8k/README.md).
+    Both readings ask for an answer in the same words, and differ in y+ alone. A request that speaks
+    of mistakes makes them likely, the more so after a cold start, which teaches to write them there
+    (results/gsm8k/README.md).
     """
     tokenizer = policy.tokenizer
     reads = []
@@ -277,7 +278,7 @@ def keep_to_first_errors(policy: Policy, pairs: list[Construction], settings: Se
             Reading(
                 pair.wrong.strip(),
                 alone=tokenizer.question_prompt(pair.problem.question),
-                informed=tokenizer.prompt(request),
+                informed=tokenizer.question_prompt(request),
             )
         )
     beginnings = up_to_first_errors(

@@ -442,7 +442,7 @@ def test_an_error_is_looked_for_as_the_answer_was_sampled(monkeypatch):
     tokenizer = sentencepiece("first")
     policy = Assisted(tokenizer, monkeypatch, {}, FIXED)
     policy.construct(temperature=0.7, reply_temperature=0.3)
-    informed = tokenizer.prompt(hinted_question("Q?", RIGHT, "assisted"))
+    informed = tokenizer.question_prompt(hinted_question("Q?", RIGHT, "assisted"))
     assert policy.scored == [(tokenizer.question_prompt("Q?"), 0.7), (informed, 0.7)]
 
 
