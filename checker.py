@@ -6,7 +6,8 @@ grammar in support/answers/, or it is not read. One that is not read equals only
 but for spaces, $ and the case of words. The others:
 
 Where      The last \boxed{}; or else the last "#### 42", "The answer is 42" or "Answer: 42"; or
-           else the last bold **42**. What was cut off, doubted or taken back is no answer.
+           else the last bold **42**. What was cut off, doubted or taken back is no answer, nor is
+           a boxed part of a value, 2\boxed{5}. After "Wait, ..." an answer must be stated anew.
 Tolerance  None. A decimal is the exact fraction that it spells: 0.33 is not 1/3. What is no
            fraction is compared by its value to 50 and then at least 100 digits. Letters are given
            values: all positive, all negative, each negative alone, so that |x| is not x.
@@ -19,7 +20,8 @@ Names      x = 5 equals 5, and 5 equals y = 5, though x = 5 and y = 5 differ. x 
            equation and not 5; 2x + 2y = 10 equals it. x = 2 + 3 = 5 equals 5; x = 2 + 3 = 6 equals
            only its own spelling. Of 2\pi ≈ 6.28 the left side is the value.
 Lists      2, 3 equals 3, 2 and \{2, 3\}; \pm 2 is 2, -2; \{5\} is 5. A tuple is ordered: (2, 3) and
-           (3, 2) differ. x = 1, y = 2 equals (1, 2). x > 2 equals (2, \infty).
+           (3, 2) differ. x = 1, y = 2 equals (1, 2), and so does y = 2, x = 1. x > 2 equals
+           (2, \infty).
 Numbers    1 2/3 is 5/3. Spaces never join: 12 345 is not read; 12,345 and 12\,345 are one number.
            101_2 is not 5. 3:2 is not 6:4, for 3:20 is not 6:40.
 Words      The choices C, (C), C) and c are one, from A to J; the variables R and r differ. "no

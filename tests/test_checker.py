@@ -357,7 +357,7 @@ def test_no_answer_is_never_equal_to_anything_not_even_itself(text):
 NUMBERS = st.fractions(max_denominator=997).filter(lambda x: abs(x) < 10**9)
 INTEGERS = st.integers(-(10**12), 10**12)
 PIECES = r"""1 2 12 0 . , ; : + - * / ^ ! _ | = < ( ) [ ] { } \{ \} \frac \sqrt \pm \pi \infty \cup
-    \le \sin \log \text{ \boxed{ x y e i % $ ° cm and or""".split()
+    \le \sin \log \approx \emptyset 10^{99} \text{ \boxed{ x y e i % $ ° cm and or""".split()
 SOUP = st.lists(st.sampled_from(PIECES), max_size=12).map("".join) | st.text(max_size=25)
 
 

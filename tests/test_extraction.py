@@ -305,9 +305,92 @@ ATTACKED = [
     ("\\textbf{Final Answer:} $25$", "25"),
 ]
 
+# What stands around a box, and between boxes.
+AROUND_BOXES = [
+    (r"It is not \boxed{7}.", None),
+    (r"So it cannot be $\boxed{7}$.", None),
+    (r"So it isn't equal to $\boxed{7}$.", None),
+    (r"It is not 6 but \boxed{7}.", "7"),
+    (r"So $x \neq \boxed{7}$.", None),
+    (r"Hence $x > \boxed{7}$.", None),
+    (r"It is at most \boxed{7}.", None),
+    (r"Is it $\boxed{7}$?", None),
+    (r"What is it? $\boxed{7}$", "7"),
+    (r"$x = \pm\boxed{7}$", None),
+    (r"$3 + \boxed{7} = 10$", None),
+    (r"$10 - \boxed{7} = 3$", None),
+    (r"$\boxed{7}\pi$", None),
+    (r"$\boxed{7}x + 3$", None),
+    (r"$\boxed{7}^2$", None),
+    (r"$\boxed{7} / 9$", None),
+    (r"$\sqrt{\boxed{7}}$", None),
+    (r"$\frac{\boxed{7}}{9}$", None),
+    (r"$\frac{1}{\boxed{7}}$", None),
+    (r"$2^{\boxed{7}}$", None),
+    (r"\textbf{\boxed{7}}", "7"),
+    (r"**\boxed{7}**", "7"),
+    (r"3 * 4 => $\boxed{12}$", "12"),
+    (r"$x \approx \boxed{7}$", "7"),
+    (r"It is $\boxed{7}$ million.", "7 million"),
+    (r"It is $\boxed{7}$ dozen eggs.", "7 dozen"),
+    (r"$x = -\boxed{7}$", "-7"),
+    (r"$x = − \boxed{7}$", "-7"),
+    (r"It is -$\boxed{7}$.", "-7"),
+    (r"It is -\$\boxed{7}.", "-7"),
+    ("Final answer:\n- $\\boxed{7}$", "7"),
+    (r"Final answer - $\boxed{7}$", "7"),
+    (r"--- \boxed{7}", "7"),
+    (r"$x_1 = \boxed{2}$, $x_2 = \boxed{3}$", "2, 3"),
+    (r"$$\boxed{2} \quad\text{and}\quad \boxed{3}$$", "2, 3"),
+    (r"$\boxed{2} \text{ or } \boxed{3}$", "2, 3"),
+    (r"$\boxed{2}$ or possibly $\boxed{3}$", None),
+    (r"$\boxed{2}:\boxed{3}$", None),
+    (r"$\boxed{2}/\boxed{3}$", None),
+    (r"\boxed{2} hours \boxed{30} minutes", None),
+    ("$$\\boxed{18}$$\n\n$\\boxed{18}$", "18"),
+    (r"\boxed{\boxed{7}}", "7"),
+    (r"\boxed{x = \boxed{7}}", "7"),
+]
+
+# What follows a stated answer, and what is the conclusion of a sentence.
+BEHIND = [
+    ("\\boxed{42}.\n\nWait, I forgot the tax. So the final answer is 43.", "43"),
+    ("\\boxed{42}\n\nWait, what about the tax? It is 1.", None),
+    ("\\boxed{42}\n\nHmm, that can't be right.", None),
+    ("\\boxed{42}\n\nOops, I forgot one: 7 * 6 + 1 = 43", None),
+    ("**42**\n\nWait, no.", None),
+    ("The answer is 42. Correction: 43.", None),
+    ("The answer is 42. Actually, I forgot one, so it is 43.", None),
+    ("The answer is 42, but that is wrong.", None),
+    ("The answer is 42. Wait, the answer is 43.", "43"),
+    ("<answer>42</answer> Wait, that's wrong. It is 43.", None),
+    ("The answer is 42. If you forget the tax you get 41, but that is incorrect.", "42"),
+    ("\\boxed{42}\n\nNote: one could think it is 41, but this is wrong.", "42"),
+    ("The answer is 12 minutes. There is no wait at the second stop.", "12 minutes"),
+    ("The answer is 42. This is correct.", "42"),
+    ("Answer: There are 12 eggs, so she needs 3 boxes.", None),
+    ("Final Answer: Since there are 5 workdays, the total is 35.", None),
+    ("Answer: When x is 3, the value of y is 9.", None),
+    ("Final Answer: She is 3 years older, so she is 15.", None),
+    ("Final Answer: The probability that the sum is 7 is 1/6.", None),
+    ("The answer is 12 * 3 = 36, so she has 36 - 6 = 30 left.", None),
+    ("The answer is 42, so 6 * 7 = 42.", "42"),
+    ("One might think the answer is 5. However, it is 4.", None),
+    ("I think the answer is 5.", "5"),
+    ("#### 18\n\n### Question 2\nHow many?\n#### 4", "18"),
+    ("#### 18\n\n### Instruction:\nAdd.\n### Response:\n#### 4", "18"),
+    ("The answer is 18.\n\n## Problem 2\nThe answer is 4.", "18"),
+    ("#### 18\nQ2: How many?\n#### 4", "18"),
+    ("#### 18\nNext problem: How many?\n#### 4", "18"),
+    ("#### 18\n<|user|>\nAnd now?\n#### 4", "18"),
+    ("#### 18 [INST] And now? [/INST] #### 4", "18"),
+    ("The answer is: 18<｜end▁of▁sentence｜>", "18"),
+]
+
 
 @pytest.mark.parametrize(
-    ("text", "answer"), [*FOUND, *BOXES, *TAGS, *SHOWN, *HASHES, *SAID, *BOLD, *ATTACKED]
+    ("text", "answer"),
+    [*FOUND, *BOXES, *AROUND_BOXES, *TAGS, *SHOWN, *HASHES, *SAID, *BOLD, *ATTACKED, *BEHIND],
 )
 def test_the_stated_answer_is_found(text, answer):
     assert extract_answer(text) == answer
@@ -365,3 +448,14 @@ def test_a_megabyte_of_repetition_is_searched_to_its_end(unit):
     repeated = unit * (10**6 // len(unit))
     assert extract_answer(repeated + "\n\\boxed{5}") in ("5", None)
     extract_answer(BEFORE[LONG.index(unit) % len(BEFORE)] + repeated, strict=False)
+
+
+@pytest.mark.parametrize("space", ["\n", " ", "$$ "])
+def test_a_text_with_much_space_between_boxes_and_behind_an_answer_is_searched_to_its_end(space):
+    much = space * 100_000
+    assert extract_answer("\\boxed{3}" + much + "so \\boxed{5}") == "5"
+    assert extract_answer("The answer is 5." + much + "x") == "5"
+
+
+def test_boxes_in_boxes_are_searched_to_their_end():
+    assert extract_answer("\\boxed{" * 50_000 + "5" + "}" * 50_000) == "5"

@@ -69,8 +69,8 @@ class Comparison:
     def same_parts(self, a: Node, b: Node) -> bool:
         """Of lists, tuples, intervals, inequalities and texts."""
         kinds = {a.kind, b.kind}
-        if "{}" in kinds and kinds <= {"{}", "()"} and have_names_in_order(a.parts, b.parts):
-            return self.same_in_order(a.parts, b.parts)
+        if "{}" in kinds and kinds <= {"{}", "()"} and name_the_others(a.parts, b.parts):
+            return self.same_in_order(by_name(a.parts), by_name(b.parts))
         if a.kind != b.kind:
             return False
         if a.kind in ("{}", "∪"):
@@ -150,18 +150,26 @@ def may_be_paired(parts: Parts, others: Parts) -> bool:
     return not are_mixed or units == other_units
 
 
-def have_names_in_order(parts: Parts, others: Parts) -> bool:
-    """x = 1, y = 2 and 1, 2: where one list has names, the order of the other must be theirs.
+def name_the_others(parts: Parts, others: Parts) -> bool:
+    """y = 2, x = 1 and 1, 2: one list has names, a different letter for each item.
 
     x_1 = 1, x_2 = 2 are two values of x, in any order.
     """
-    names = [attribute(part, "name") for part in parts]
-    other_names = [attribute(part, "name") for part in others]
+    names = letters_of_names(parts)
+    other_names = letters_of_names(others)
     if any(names) == any(other_names):
         return False
-    letters = [name.partition("_")[0] for name in (names if any(names) else other_names)]
-    are_different = all(letters) and len(set(letters)) == len(letters)
-    return are_different and letters == sorted(letters, key=alphabetical)
+    letters = names if any(names) else other_names
+    return all(letters) and len(set(letters)) == len(letters)
+
+
+def letters_of_names(parts: Parts) -> list[str]:
+    return [attribute(part, "name").partition("_")[0] for part in parts]
+
+
+def by_name(parts: Parts) -> Parts:
+    """Parts with names in the order of these, x = 1, y = 2; others as they stand."""
+    return tuple(sorted(parts, key=lambda part: alphabetical(attribute(part, "name"))))
 
 
 def attribute(value: Any, kind: str) -> str:

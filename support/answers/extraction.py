@@ -8,6 +8,8 @@ answer must not be paid.
 
 import re
 
+from support.answers.boxes import boxed_answer, boxes_of
+
 MAX_STATEMENT = 300  # characters behind a mark that are looked at
 
 # The end of a turn, "The answer is 4.<|im_end|>", or the beginning of the user's. At the start of a
@@ -15,23 +17,19 @@ MAX_STATEMENT = 300  # characters behind a mark that are looked at
 END = re.compile(
     r"(?<=\S)\s*(?:"
     r"<\|(?:im_end|endoftext|eot_id|end_of_text|eom_id|end)\|>"
-    r"|</s>|<eos>|<end_of_turn>"
-    r"|<(?:\|im_start\||\|start_header_id\||start_of_turn)>user)"
+    r"|</s>|<eos>|<end_of_turn>|<｜end▁of▁sentence｜>"
+    r"|<(?:\|im_start\||\|start_header_id\||start_of_turn)>user"
+    r"|<\|user\|>|<｜User｜>|\[/?INST\])"
 )
 
 # What a base model writes when it goes on: another problem, another speaker.
-RUN_ON = re.compile(r"\n\s*[#*]*(?:Question|Problem|Exercise|Human|User|Q)\b[ \d.]*[:\n]")
+RUN_ON = re.compile(
+    r"(?<=\n)[ \t]*[#*]* ?(?:(?:Next |New )?(?i:Question|Problem|Exercise|Example|Instruction)"
+    r"|Human|User|Q)(?![a-zA-Z])[ \d.]*[:\n]"
+)
 
 # "```python ... ```": an answer in code is none.
 CODE = re.compile(r"```[a-zA-Z+#]+\n[^`]*(?:```|$)")
-
-# "\boxed{" or "\fbox{"; or "\boxed 42" without braces, where the group is 42.
-BOX = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|([^\s{}$\\]+))")
-
-BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-
-# "\boxed{3} or $x = \boxed{5}$": what stands between boxes that are one answer.
-JOINT = re.compile(r"[\s$]*[,;]?[\s$]*(?:and|or)?[\s$]*(?:[a-zA-Z] ?=)?[\s$]*")
 
 # How an answer starts that is no word: "-5", "$3", "(B)", "\frac12", "x = 5".
 START = r"(?:[-+−]?[$€£(\[{\\.\d½√π∞]|[a-z] ?=)"
@@ -41,11 +39,20 @@ VALUE = re.compile(START, re.IGNORECASE)
 # follows, and is empty for "the wrong answer is 41", which states no answer.
 DENIED = (
     r"(?:wrong|incorrect|each|(?:\bif|whether|n['’]t think|not think|not sure|suppose|assume"
-    r"|assuming|impossible|students say|to say)(?: that)? (?:the|our|my)|[a-z]['’]s) answer"
+    r"|assuming|impossible|students say|to say"
+    r"|(?:might|would|may|could|some|one) (?:think|say|guess|expect))(?: that)? (?:the|our|my)"
+    r"|[a-z]['’]s) answer"
 )
-# "The answer is 36. No wait": what was stated is taken back.
-TAKEN_BACK = re.compile(
-    r"(?i)\b(?:that|this)(?:['’]s| is) (?:wrong|incorrect|not (?:right|correct))\b|\bno,? wait\b"
+# "The answer is 36. No wait", "42. Actually, I forgot the tax": what was stated is taken back. But
+# not "42. Some get 41, but that is wrong", which speaks of another answer.
+THAT_IS_WRONG = (
+    r"\b(?:that|this)(?:(?:['’]s| is) (?:wrong|incorrect|not (?:right|correct))"
+    r"|(?: isn['’]t| can['’]?t be| cannot be) (?:right|correct))\b"
+)
+SECOND_THOUGHT = re.compile(
+    rf"(?im)\A[^.\n]*{THAT_IS_WRONG}"
+    r"|(?:^|[.!?$*)}\]]|[—–])[ \t]*(?:(?:but|oh|no|hmm+|ah|sorry),? )*"
+    rf"(?:wait\b|hold on\b|oops\b|correction:|actually,? (?:i|it|that|the)\b|{THAT_IS_WRONG})"
 )
 # "#### 42", as the solutions of GSM8K end, and "#### yes" on the last line; but not the headings
 # "#### 2. Add" and "#### 2 Add".
@@ -126,8 +133,14 @@ CLAUSE = re.compile(
 # "The area of the square is 49": the answer stands behind such a word.
 VERB = re.compile(r"\b(?:is|are|equals)\s")
 
-# "not 41", and "a number such that its square is 49", which describes an answer.
-NO_CLAIM = re.compile(r"\s*not\b|.*\b(?:such that|whose)\b")
+# "not 41", "Since there are 5 workdays", and "a number such that its square is 49", which describes
+# an answer.
+NO_CLAIM = re.compile(
+    r"\s*(?:not|(?i:since|because|when|if|as|given|although|while))\b|.*\b(?:such that|whose)\b"
+)
+
+# "There are 12 eggs, so she needs 3 boxes": the answer comes behind such a word.
+CONCLUSION = re.compile(r"[,;]?\s\(?(?:so|hence|thus|therefore|then|making|giving)\b[^.\n]*")
 
 # "There are 3 cars. 2 more come" tells a solution, and "are 3 cars" is not its answer.
 STORY = re.compile(r"(?:\.\s|\n)[\s\S]*\d")
@@ -179,13 +192,13 @@ def visible(text: str) -> str:
 def tagged_answer(text: str) -> str:
     """The answer in the last <answer> tag: by a mark in it, or else all of it, if it is short."""
     rest = text.rpartition("<answer>")[2]
-    content, closed, _ = rest.partition("</answer>")
+    content, closed, behind = rest.partition("</answer>")
     content = content.strip()
     is_short = len(content) <= 200 and LINE.fullmatch(content)
     answer = marked_answer(content)
     if not answer and closed and is_short:
-        return answer_in(content)
-    return answer
+        answer = answer_in(content)
+    return upheld(answer, behind)
 
 
 def marked_answer(text: str) -> str:
@@ -199,62 +212,28 @@ def marked_answer(text: str) -> str:
 
 
 def answer_at_mark(text: str) -> str:
-    boxes = list(BOX.finditer(text))
+    boxes = boxes_of(text)
     if boxes:
-        return "" if TAKEN_BACK.search(text, boxes[-1].end()) else boxed_answer(text, boxes)
+        return upheld(boxed_answer(text, boxes), text[boxes[-1].end :])
     stated = [mark.end() for mark in STATED.finditer(text) if mark[1]]
     if stated:
         statement = text[stated[-1] :]
-        return "" if TAKEN_BACK.search(statement) else answer_in(statement[:MAX_STATEMENT])
+        return upheld(answer_in(statement[:MAX_STATEMENT]), statement)
     bolds = list(BOLD.finditer(text))
     # A number behind the last bold one shows that this was not the end: "**5** and 7 make 12".
     if bolds and not NUMBER.search(text, bolds[-1].end()):
-        return answer_in(bolds[-1][1])
+        return upheld(answer_in(bolds[-1][1]), text[bolds[-1].end() :])
     return ""
 
 
-def boxed_answer(text: str, boxes: list[re.Match[str]]) -> str:
-    r"""What stands in the last box that is filled, and in those that are joined to it.
+def upheld(answer: str, rest: str) -> str:
+    """The answer, or where the text behind it takes it back, the one that is stated there.
 
-    A box that was never closed gives "", for then the text was cut off.
-
-    >>> text = r"$x = \boxed{3}$ or $x = -\boxed{5}$"
-    >>> boxed_answer(text, list(BOX.finditer(text)))
-    '3, -5'
+    >>> upheld("42", "Wait, I forgot the tax. The answer is 43."), upheld("42", "Wait. Why?")
+    ('43', '')
     """
-    found: list[str] = []
-    start = len(text)  # of the box behind
-    for box in reversed(boxes):
-        content, end = read_box(text, box)
-        if not end:
-            return ""
-        if found and not JOINT.fullmatch(text[end:start]):
-            break
-        start = box.start()
-        before = text[:start].rstrip(" $")
-        if before.endswith("-"):  # -\boxed{5}
-            content = "-" + content
-            start = len(before) - 1
-        elif text[:start][-1:].isdigit():  # 2\boxed{5}: a product of which we have a part
-            return ""
-        if content not in ("", "?"):
-            found.insert(0, content)
-    return ", ".join(found)
-
-
-def read_box(text: str, box: re.Match[str]) -> tuple[str, int]:
-    """What stands in a box, and where the box ends: 0 if it was never closed."""
-    if box[1]:  # \boxed 42, without braces
-        return box[1].rstrip(".,"), box.end()
-    depth = 1
-    for brace in BRACE.finditer(text, box.end()):
-        if brace[0] == "{":
-            depth += 1
-        elif brace[0] == "}":
-            depth -= 1
-        if depth == 0:
-            return text[box.end() : brace.start()].strip(), brace.end()
-    return "", 0
+    doubt = SECOND_THOUGHT.search(rest)
+    return answer_at_mark(rest[doubt.end() :]) if doubt else answer
 
 
 def answer_in(statement: str) -> str:
@@ -272,11 +251,23 @@ def answer_in(statement: str) -> str:
     sentence = EXCLAMATION.split(content)[0]
     plain = MARKUP.sub(r"\1", sentence)
     claim = REMARK.split(plain)[0]
-    if "?" in claim or NO_CLAIM.match(claim):
+    if "?" in claim or NO_CLAIM.match(claim) or concludes_anew(claim, plain[len(claim) :]):
         return ""
     verb = VERB.search(claim)
     if not verb or VALUE.match(claim):
         return CLAUSE.split(claim)[0].strip(EDGES)
     if STORY.search(statement):
         return ""
-    return answer_in(claim[verb.end() :])
+    answer = answer_in(claim[verb.end() :])
+    return "" if VERB.search(answer) else answer  # "that the sum is 7 is 1/6"
+
+
+def concludes_anew(claim: str, rest: str) -> bool:
+    """Whether what follows a claim comes to a number that the claim has not.
+
+    >>> concludes_anew("12 eggs", ", so she needs 3 boxes"), concludes_anew("42", ", so 6 * 7 = 42")
+    (True, False)
+    """
+    conclusion = CONCLUSION.match(rest)
+    numbers = NUMBER.findall(conclusion[0]) if conclusion else []
+    return bool(numbers) and numbers[-1] not in NUMBER.findall(claim)

@@ -282,7 +282,7 @@ def points(letters: tuple[str, ...], is_wide: bool, digits: int) -> list[dict[st
 
     At the first point all letters are positive, at the second negative; then each is negative
     alone; then all are whole numbers. Where sizes and rounding play a part (is_wide), they are
-    large, too. Without letters there is one point.
+    large, too, and whole numbers of every remainder. Without letters there is one point.
     """
     if len(letters) > MAX_LETTERS:
         raise Unread("too many letters")
@@ -297,10 +297,13 @@ def points(letters: tuple[str, ...], is_wide: bool, digits: int) -> list[dict[st
     primes = zip(letters, PRIMES, strict=False)
     found.append({letter: CONTEXT.mpf(prime) for letter, prime in primes})
     if is_wide:
-        for scale in (30, 400):
+        for scale in (30, 400, 10_000):
             for negative in (set(), everywhere):
                 point = point_of(letters, negative, scale)
                 found.append({letter: scale * value for letter, value in point.items()})
+        for number in range(1, 13):
+            steps = enumerate(letters)
+            found.append({letter: CONTEXT.mpf(number + 5 * i) for i, letter in steps})
     return found
 
 
@@ -452,7 +455,8 @@ def are_proportional(look: Look, a: sympy.Expr, b: sympy.Expr, work: Work, lost:
 
 def is_near(decimals: Any, value: Any, work: Work) -> bool:
     """Whether decimals are an approximation of a number, to a twentieth of it."""
-    if isinstance(value, sympy.Expr) and not letters_of(value) | letters_of(decimals):
-        (x, y) = Look((), False, DIGITS).pairs(decimals, value, work)[0]
-        return bool(20 * abs(x.value - y.value) <= abs(y.value))
-    return False
+    for side in (decimals, value):
+        if not isinstance(side, sympy.Expr) or side in INFINITIES or letters_of(side):
+            return False
+    (x, y) = Look((), False, DIGITS).pairs(decimals, value, work)[0]
+    return bool(20 * abs(x.value - y.value) <= abs(y.value))

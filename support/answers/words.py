@@ -246,10 +246,15 @@ CHANGES_A_VALUE = set(
     thirteen fourteen fifteen sixteen seventeen eighteen nineteen january february march april may
     june july august september october november december jan feb mar apr jun jul aug sep sept oct
     nov dec bc ad is are was so because since approximately about infinity repeating recurring
-    binary hex hexadecimal octal lakh crore grand score gross off debt short wrong remainder
+    binary hex hexadecimal octal lakh lakhs crore crores grand mil thou permille score gross off
+    debt short remainder
     """.split()
 )
 CHANGES_A_VALUE |= set(NUMBER_WORDS) | set(MAGNITUDES)
+# "-3 rejected": such a word takes a value back.
+CHANGES_A_VALUE |= set(
+    "rejected excluded extraneous discarded invalid impossible undefined wrong false".split()
+)
 PART_OR_MULTIPLE = re.compile(  # 5 twelfths, 5 hundredths, 5 quintillion
     r"(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf|\w+teen|\w+tie|hundred|thousand)ths?"
     r"|\w+illion(?:s|ths?)?"
@@ -266,9 +271,8 @@ def changes_a_value(word: str) -> bool:
 # may change the value or take it back: "5 (mod 7)", "5 (in thousands)", "5 (or 6)".
 NO_REMARK = CHANGES_A_VALUE | set(
     """
-    and in to perhaps probably should could might correct incorrect error false guess guessing
-    unsure actually instead rather dont cannot rejected discarded invalid impossible extraneous
-    percent
+    and in to perhaps probably should could might must guess guessing unsure actually instead rather
+    dont cannot correct incorrect correction error mistake bad too percent
     """.split()
 )
 NO_REMARK -= set("of per at by from points is are was so because about approximately".split())
