@@ -313,7 +313,7 @@ AROUND_BOXES = [
     (r"It is not 6 but \boxed{7}.", "7"),
     (r"So $x \neq \boxed{7}$.", None),
     (r"Hence $x > \boxed{7}$.", None),
-    (r"It is at most \boxed{7}.", None),
+    (r"It is at most \boxed{7}.", "7"),
     (r"Is it $\boxed{7}$?", None),
     (r"What is it? $\boxed{7}$", "7"),
     (r"$x = \pm\boxed{7}$", None),
@@ -331,8 +331,8 @@ AROUND_BOXES = [
     (r"**\boxed{7}**", "7"),
     (r"3 * 4 => $\boxed{12}$", "12"),
     (r"$x \approx \boxed{7}$", "7"),
-    (r"It is $\boxed{7}$ million.", "7 million"),
-    (r"It is $\boxed{7}$ dozen eggs.", "7 dozen"),
+    (r"It is $\boxed{7}$ million.", "7"),
+    (r"It is $\boxed{7}$ dozen eggs.", "7"),
     (r"$x = -\boxed{7}$", "-7"),
     (r"$x = − \boxed{7}$", "-7"),
     (r"It is -$\boxed{7}$.", "-7"),
@@ -350,6 +350,43 @@ AROUND_BOXES = [
     ("$$\\boxed{18}$$\n\n$\\boxed{18}$", "18"),
     (r"\boxed{\boxed{7}}", "7"),
     (r"\boxed{x = \boxed{7}}", "7"),
+    (r"\[-\boxed{7}\]", "-7"),
+    (r"**-$\boxed{7}$**", "-7"),
+    (r"$x: \; -\boxed{7}$", "-7"),
+    (r"$\left[-\boxed{7}\right]$", "-7"),
+    (r"$= -(\boxed{7})$", "-7"),
+    (r"minus $\boxed{7}$", "-7"),
+    ("$x + 2 = 9$\n- \\boxed{7}", "7"),
+    (r"Option A - $\boxed{7}$", "7"),
+    (r"Answer:-\boxed{7}", None),
+    (r"x-\boxed{7}", None),
+    (r"\\boxed{7}", "7"),
+    (r"\textcolor{blue}{\boxed{7}}", "7"),
+    (r"It is *$\boxed{7}$*.", "7"),
+    ("In all\n\n* $\\boxed{7}$", "7"),
+    ("In all\n> \\boxed{7}", "7"),
+    ("In all\n+ \\boxed{7}", "7"),
+    ("\\boxed{7}\n\n- 3 apples and 4 pears", "7"),
+    (r"so $n \ge \boxed{7}$.", "7"),
+    (r"It has $\boxed{45}^\circ$.", "45"),
+    (r"the \boxed{7}^{th} day", "7"),
+    (r"\boxed{7} m", "7"),
+    (r"$\boxed{0.5}$, or equivalently $\boxed{\frac{1}{2}}$", r"\frac{1}{2}"),
+    (r"$a = \boxed{7}$ and $b = \boxed{7}$", "7, 7"),
+    (r"\boxed{2} hours and \boxed{30} minutes", None),
+    (r"$\boxed{2}$ to $\boxed{3}$", None),
+    (r"2\,\boxed{7}", None),
+    (r"x\boxed{7}", None),
+    (r"\sqrt{ \boxed{7}}", None),
+    (r"\frac1{\boxed{7}}", None),
+    (r"${\boxed{7}}^2$", None),
+    (r"$(\boxed{7})^2$", None),
+    (r"$\boxed{7}$ + $3$", None),
+    (r"$\boxed{7}\,\pi$", None),
+    (r"$\boxed{7}_{8}$", None),
+    (r"It is not **\boxed{7}**.", None),
+    (r"It is not \(\boxed{7}\).", None),
+    (r"$\boxed{7}$ is wrong.", None),
 ]
 
 # What follows a stated answer, and what is the conclusion of a sentence.
@@ -369,11 +406,12 @@ BEHIND = [
     ("The answer is 12 minutes. There is no wait at the second stop.", "12 minutes"),
     ("The answer is 42. This is correct.", "42"),
     ("Answer: There are 12 eggs, so she needs 3 boxes.", None),
-    ("Final Answer: Since there are 5 workdays, the total is 35.", None),
-    ("Answer: When x is 3, the value of y is 9.", None),
+    ("Final Answer: Since there are 5 workdays, the total is 35.", "35"),
+    ("Answer: When x is 3, the value of y is 9.", "9"),
     ("Final Answer: She is 3 years older, so she is 15.", None),
     ("Final Answer: The probability that the sum is 7 is 1/6.", None),
-    ("The answer is 12 * 3 = 36, so she has 36 - 6 = 30 left.", None),
+    ("The answer is 18, so Janet makes $18 per day.", "18"),
+    ("Answer: There are 5 in each, which means 10 in all.", None),
     ("The answer is 42, so 6 * 7 = 42.", "42"),
     ("One might think the answer is 5. However, it is 4.", None),
     ("I think the answer is 5.", "5"),
@@ -385,6 +423,22 @@ BEHIND = [
     ("#### 18\n<|user|>\nAnd now?\n#### 4", "18"),
     ("#### 18 [INST] And now? [/INST] #### 4", "18"),
     ("The answer is: 18<｜end▁of▁sentence｜>", "18"),
+    ("So \\boxed{x = 5\n\nWait, I forgot. The answer is 7.", None),
+    ("\\boxed{42}\n\nWait, check: **6** times **7**.", None),
+    ("\\boxed{42}\n\nWait, let me check: 6 * 7 = 42. Yes, that is right.", "42"),
+    ("\\boxed{42}\n\nCould it be 43? That can't be right.", "42"),
+    ("\\boxed{42}\n\nSome get 43. That is wrong.", "42"),
+    ("\\boxed{42}\n\nHowever, this is incorrect. It is 43.", None),
+    ("\\boxed{42}; wait, no", None),
+    ("\\boxed{42}\nSorry, I made a mistake. It should be 43.", None),
+    ("The answer is 42. No, it is 43.", None),
+    ("The answer is 42. Scratch that, it is 43.", None),
+    ("The answer is 15 minutes.\nWait times were added.", "15 minutes"),
+    ("The answer is False. He says that all primes are odd. This is wrong.", "False"),
+    ("The answer is 1,250 dollars, so he pays $1250.", "1,250 dollars"),
+    ("The answer is B, so the value is 12.", "B"),
+    ("Answer: 72 clips, so 48 in April and 24 in May.", "72 clips"),
+    ("Answer: As computed above, there are 5 apples.", "5 apples"),
 ]
 
 
@@ -455,6 +509,11 @@ def test_a_text_with_much_space_between_boxes_and_behind_an_answer_is_searched_t
     much = space * 100_000
     assert extract_answer("\\boxed{3}" + much + "so \\boxed{5}") == "5"
     assert extract_answer("The answer is 5." + much + "x") == "5"
+
+
+def test_any_number_of_second_thoughts_is_read():
+    assert extract_answer("Wait, let me check.\n" * 20_000 + "\\boxed{5") is None
+    assert extract_answer("The answer is 5" + ". Wait, no. A: 5" * 20_000) is None
 
 
 def test_boxes_in_boxes_are_searched_to_their_end():

@@ -1,45 +1,60 @@
 r"""The boxes of a text, \boxed{42}: what the last one holds, and whether that is the answer.
 
 Whoever boxes a part of a value, "2\boxed{5}", or denies it, "it is not \boxed{5}", has stated none.
-Each pattern has an example of what it finds.
+Each pattern has an example of what it finds. Of the text around a box only its own line is read.
 """
 
 import re
 from dataclasses import dataclass
 
-from support.answers.words import MAGNITUDES, UNITS
+from support.answers.words import UNITS
 
 NEAR = 100  # characters around a box that are looked at
 
 # A box, or "\boxed 42" without braces, where the group is 42; or an escaped sign, or a brace.
-TOKEN = re.compile(r"\\(?:boxed|fbox)\s*(?:\{|([^\s{}$\\]+))|\\.|[{}]", re.DOTALL)
-
-# "\sqrt{\boxed{5}}", "2^{\boxed{5}}", "\frac{1}{\boxed{5}}": such a brace holds a part of a value.
-HOLDS_A_PART = re.compile(r"(?:\\[dt]?frac|\\sqrt(?:\[[^\]]{0,9}\])?|[\^_}])\s*\Z")
-
-# "- \boxed{5}" after a sign, or -\boxed{5} and -$\boxed{5}$ after a word: a minus. A dash behind
-# words or at the start of a line, "- $\boxed{5}$", is none.
-MINUS = re.compile(
-    r"(?:[=({,$]\s*[-−]\s*|(?:\A|\n|[a-z]{2}\s+|:\s+)[-−](?:\\?\$)?)\Z", re.IGNORECASE
+TOKEN = re.compile(
+    r"\\(?:boxed|fbox)\s*(?:\{|([^\s{}$\\]+))|\\(?!\\(?:boxed|fbox)).|[{}]", re.DOTALL
 )
 
-# "3 + \boxed{5}", "\pm\boxed{5}", "x > \boxed{5}", "is not \boxed{5}".
-NO_ANSWER_BEFORE = re.compile(
-    r"\d\Z|(?:\S\s*[+×·÷≠≤≥±∓^]|[\w)}]\s*[*/]|\w\s+[<>]|(?:[\d)}]|\b[a-z])\s*[-−]|\w[-−]"
-    r"|\\(?:pm|mp|times|cdot|div|neq?|not|leq?|geq?|lt|gt)(?![a-z])"
-    r"|(?:\b(?:can)?not|n['’]t)(?: (?:be|equal|equal to))?|\bat (?:most|least)"
-    r"|\b(?:less|more|greater|fewer|rather) than|\binstead of)[ \t$]*(?:\\\$)?\Z",
+# What may stand around a box and means nothing: "\(", "$", "{", "**", "<b>".
+OPENING = re.compile(r"(?:\\[,;:! (\[$]|\\left\b|[\s${(\[~]|\*\*|<[^<>]*>)+\Z")
+CLOSING = re.compile(r"\A(?:\\[,;:! )\]$]|\\right\b|\\text\s*\{|[\s$})\]~]|\*\*|</[^<>]*>)+")
+
+# What may stand between a minus and its number: a formula begins, a bracket, "\,".
+GLUE = r"(?:\\[,;:!(\[$]|\\left\b|[${(\[~]|\*\*)*"
+# "10 - \boxed{5}", "x-\boxed{5}"; and "Answer:-\boxed{5}", which may be a dash.
+DIFFERENCE = re.compile(
+    rf"(?:[\w)}}:]|(?:[\d)}}]|\b[a-z])\s+)[-−]{GLUE}\Z|(?:[\d)}}]|\b[a-z])\s*[-−]\s+\Z",
+    re.IGNORECASE,
+)
+# "-\boxed{5}", "-$\boxed{5}$", "= - \boxed{5}", "minus \boxed{5}". A dash in front of a space,
+# behind words or at the start of a line, "- $\boxed{5}$", is no minus.
+MINUS = re.compile(
+    rf"(?<![-−])[-−]{GLUE}\Z|(?<=[=({{&$])\s*[-−]\s+\Z|\b(?:minus|negative)[\s$]+\Z", re.IGNORECASE
+)
+
+# "2\boxed{5}", "x\boxed{5}", "3 * \boxed{5}": glued to the box, or an operator between spaces.
+GLUED_BEFORE = re.compile(
+    r"(?:(?<![a-zA-Z\\])[a-zA-Z]|\d)(?:\\[,;:!]|[{(])*\Z|[\w)}$](?:\s+\*\s+|\*)\$?\Z|\w_\Z"
+)
+# "3 + \boxed{5}", "\sqrt{\boxed{5}}", "\frac{1}{\boxed{5}}", "is not \boxed{5}", "x > \boxed{5}".
+BEFORE = re.compile(
+    r"(?:[\w)}$]\s*[+×·÷/]|[±∓≠^]|(?:\b[a-z]|[\d)}$])\s*[<>]"
+    r"|\\(?:pm|mp|times|cdot|div|neq?|lt|gt)|\\not\s*=|\\[dtc]?frac(?:\{[^{}]*\}|\d)?"
+    r"|\\sqrt(?:\[[^\]]*\])?|(?:\bnot|\bcannot|n['’]t)(?: be)?(?: equal(?: to)?)?"
+    r"|\binstead of|\brather than)\Z",
     re.IGNORECASE,
 )
 
-# "\boxed{5}x + 3", "\boxed{36}\pi", "\boxed{5}^2", "\boxed{5}?".
-NO_ANSWER_BEHIND = re.compile(
-    r"\s*(?:\^|[+×·÷/]\s*[\d(\\]|[-−]\s?[\d(]|\\(?:pi|cdot|times|div|sqrt|[dt]?frac|pm)(?![a-z])"
-    r"|[\s$.]*\?)|[xyznkπ](?![a-zA-Z])"
+# "\boxed{5}x + 3", "\boxed{5}-3", "\boxed{5}_3"; but "\boxed{5}m" has a unit.
+GLUED_BEHIND = re.compile(r"(?![mgshL](?![a-zA-Z]))[a-zA-Z](?![a-zA-Z])|[-−.]\d|_\{?\d")
+# "\boxed{36}\pi", "\boxed{5}^2", "\boxed{5} + 3", "\boxed{5} is wrong"; but not "\boxed{45}^\circ".
+BEHIND = re.compile(
+    r"\^(?!\s*\{?\s*(?:\\circ|°|\\text|\\mathrm|\\prime|th|st|nd|rd|\*))"
+    r"|[+×·÷/*][\s$]*[\d(]|\+\s*[a-z]\b"
+    r"|\\(?:pi|cdot|times|div|sqrt|[dtc]?frac|pm|ln|log|sin|cos)(?![a-z])"
+    r"|[.]?\?|is (?:wrong|incorrect|not (?:right|correct|the answer))\b"
 )
-
-# "\boxed{5} million"
-MAGNITUDE = re.compile(rf"[\s$]*({'|'.join(MAGNITUDES)})\b")
 
 # What is no more than a space between boxes: "\quad", "$"; and "\text{ and }", which is its group.
 SPACE = re.compile(r"\\(?:q?quad\b|[,;:! ()\[\]])|[\s$~]|\\text\s*\{([^{}]*)\}")
@@ -47,8 +62,12 @@ SPACE = re.compile(r"\\(?:q?quad\b|[,;:! ()\[\]])|[\s$~]|\\text\s*\{([^{}]*)\}")
 # "\boxed{3} or $x_2 = \boxed{5}$": what stands between boxes that are one answer, a list.
 JOINT = re.compile(r"[,;]? ?(?:and|or)? ?(?:[a-zA-Z](?:_\{?\w\}?)? ?=)?")
 
-# "\boxed{5}:\boxed{2}" and "\boxed{5}, or perhaps \boxed{6}": neither a list nor the last alone.
-HEDGE = re.compile(rf"[:/]|(?:{'|'.join(map(re.escape, UNITS))})|,? ?(?:[a-z]+ or|or [a-z]+)")
+# "\boxed{5}:\boxed{2}", "\boxed{2} hours and \boxed{30} minutes", "\boxed{5} or perhaps \boxed{6}":
+# neither a list nor the last one alone.
+HEDGE = re.compile(
+    rf"[:/]|to|(?:{'|'.join(map(re.escape, UNITS))}),?(?: and)?"
+    r"|,? ?(?:[a-z]+ or|or (?!equivalently)[a-z]+)"
+)
 
 
 @dataclass
@@ -56,9 +75,9 @@ class Box:
     """A box, from its backslash to its brace."""
 
     start: int
-    end: int = 0  # 0: it was never closed
+    end: int = 0  # behind its brace
     content: str = ""
-    is_part: bool = False  # of a larger value: \sqrt{\boxed{5}}
+    is_closed: bool = False
 
 
 def boxes_of(text: str) -> list[Box]:
@@ -71,22 +90,19 @@ def boxes_of(text: str) -> list[Box]:
     braces: list[Box | None] = []  # those that are open; None is one of no box
     for token in TOKEN.finditer(text):
         if token[1]:
-            found.append(Box(token.start(), token.end(), token[1].rstrip(".,")))
+            found.append(Box(token.start(), token.end(), token[1].rstrip(".,"), True))
         elif token[0] == "}" and braces:
             box = braces.pop()
             if box and not (found and found[-1].start > box.start):
                 box.content = text[box.start : token.start()].partition("{")[2].strip()
                 box.end = token.end()
+                box.is_closed = True
                 found.append(box)
         elif token[0] == "{":
             braces.append(None)
         elif len(token[0]) > 2:  # \boxed{
             braces.append(Box(token.start()))
     found += [box for box in braces if box]
-    for box in found:
-        before = text[max(0, box.start - NEAR) : box.start]
-        if before.endswith("{"):
-            box.is_part = HOLDS_A_PART.search(before[:-1]) is not None
     return sorted(found, key=lambda box: box.start)
 
 
@@ -100,43 +116,41 @@ def boxed_answer(text: str, boxes: list[Box]) -> str:
     >>> boxed_answer(text, boxes_of(text))
     '3, -5'
     """
-    found: list[str] = []
+    found: list[str] = []  # from the last one on
     start = len(text)  # of the box behind
     for box in reversed(boxes):
-        if not box.end:
+        if not box.is_closed:
             return ""
         if box.content in ("", "?"):
             continue
         if found:
-            between = plain(text[box.end : start])
-            if HEDGE.fullmatch(between):
+            between = text[box.end : start]
+            words = plain(between)
+            if HEDGE.fullmatch(words):
                 return ""
-            if not JOINT.fullmatch(between):
+            is_said_again = words == "" and "\n" in between
+            if is_said_again or not JOINT.fullmatch(words):
                 break
         value, start = value_and_start(text, box)
         if not value:
             return ""
-        found.insert(0, value)
-    if len(set(found)) == 1:  # stated twice
-        return found[0]
-    return ", ".join(found)
+        found.append(value)
+    return ", ".join(reversed(found))
 
 
 def value_and_start(text: str, box: Box) -> tuple[str, int]:
-    r"""What a box says, with a minus and a magnitude around it, and where that begins; "" for no
-    answer."""
-    before = text[max(0, box.start - NEAR) : box.start]
-    behind = text[box.end : box.end + NEAR]
-    minus = MINUS.search(before)
-    is_denied = not minus and NO_ANSWER_BEFORE.search(before)
-    if box.is_part or is_denied or NO_ANSWER_BEHIND.match(behind):
+    """What a box says, with a minus in front of it, and where that begins; "" for no answer."""
+    before = text[max(0, box.start - NEAR) : box.start].rpartition("\n")[2]
+    behind = text[box.end : box.end + NEAR].partition("\n")[0]
+    is_part = GLUED_BEHIND.match(behind) or GLUED_BEFORE.search(before) or DIFFERENCE.search(before)
+    if is_part or BEHIND.match(CLOSING.sub("", behind)):
         return "", box.start
-    magnitude = MAGNITUDE.match(behind)
-    value = f"{box.content} {magnitude[1]}" if magnitude else box.content
-    if not minus:
-        return value, box.start
-    sign = max(before.rfind("-"), before.rfind("−"))
-    return "-" + value, box.start - len(before) + sign
+    minus = MINUS.search(before)
+    if minus:
+        return "-" + box.content, box.start - len(minus[0])
+    if BEFORE.search(OPENING.sub("", before)):
+        return "", box.start
+    return box.content, box.start
 
 
 def plain(between: str) -> str:

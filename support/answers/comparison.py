@@ -151,7 +151,8 @@ def may_be_paired(parts: Parts, others: Parts) -> bool:
 
 
 def name_the_others(parts: Parts, others: Parts) -> bool:
-    """y = 2, x = 1 and 1, 2: one list has names, a different letter for each item.
+    """y = 2, x = 1 and 1, 2: one list has names, a different letter for each item, in an order that
+    the other must have: that of the alphabet, for x, y, z and a, b, c however they stand.
 
     x_1 = 1, x_2 = 2 are two values of x, in any order.
     """
@@ -160,7 +161,9 @@ def name_the_others(parts: Parts, others: Parts) -> bool:
     if any(names) == any(other_names):
         return False
     letters = names if any(names) else other_names
-    return all(letters) and len(set(letters)) == len(letters)
+    are_different = all(letters) and len(set(letters)) == len(letters)
+    have_an_order = set(letters) <= set("xyz") or set(letters) <= set("abcd")
+    return are_different and (have_an_order or letters == sorted(letters, key=alphabetical))
 
 
 def letters_of_names(parts: Parts) -> list[str]:

@@ -43,17 +43,22 @@ DENIED = (
     r"|(?:might|would|may|could|some|one) (?:think|say|guess|expect))(?: that)? (?:the|our|my)"
     r"|[a-z]['’]s) answer"
 )
-# "The answer is 36. No wait", "42. Actually, I forgot the tax": what was stated is taken back. But
-# not "42. Some get 41, but that is wrong", which speaks of another answer.
+# "36. No wait", "42. Oops, I forgot one", "42, but that is wrong": what was stated is taken back.
+# But not "42. Some get 41. That is wrong", which speaks of another answer.
+LEADS = r"(?:(?:but|however|oh|ok|okay|no|hmm+|ah|sorry),? )*"
 THAT_IS_WRONG = (
-    r"\b(?:that|this)(?:(?:['’]s| is) (?:wrong|incorrect|not (?:right|correct))"
+    r"\b(?:that|this)(?: answer| result)?(?:(?:['’]s| is) (?:wrong|incorrect|not (?:right|correct))"
     r"|(?: isn['’]t| can['’]?t be| cannot be) (?:right|correct))\b"
 )
 SECOND_THOUGHT = re.compile(
-    rf"(?im)\A[^.\n]*{THAT_IS_WRONG}"
-    r"|(?:^|[.!?$*)}\]]|[—–])[ \t]*(?:(?:but|oh|no|hmm+|ah|sorry),? )*"
-    rf"(?:wait\b|hold on\b|oops\b|correction:|actually,? (?:i|it|that|the)\b|{THAT_IS_WRONG})"
+    rf"(?im)\A[^.!?\n(]{{0,100}}[.!?]?[\s$*)}}\]]{{0,9}}{LEADS}{THAT_IS_WRONG}"
+    rf"|(?:^|[.!?$*)}}\],;]|[—–])[ \t]*{LEADS}"
+    r"(?:wait(?=[ \t]*(?:[,.:!?—–]|no\b|a (?:minute|moment|second)\b|let\b|I\b|that\b|$))"
+    r"|hold on\b|oops\b|correction:|scratch that\b|I (?:have )?made an? (?:mistake|error)\b"
+    r"|no, (?:it|that|the)\b|actually,? (?:no\b|I (?:forgot|made|missed)\b))"
 )
+# "Wait, let me check: 6 * 7 = 42. Yes, that is right."
+CONFIRMED = re.compile(r"(?i)\b(?:is|was|looks)(?: indeed| still)? (?:right|correct)\b")
 # "#### 42", as the solutions of GSM8K end, and "#### yes" on the last line; but not the headings
 # "#### 2. Add" and "#### 2 Add".
 HASHES = (
@@ -133,14 +138,19 @@ CLAUSE = re.compile(
 # "The area of the square is 49": the answer stands behind such a word.
 VERB = re.compile(r"\b(?:is|are|equals)\s")
 
-# "not 41", "Since there are 5 workdays", and "a number such that its square is 49", which describes
-# an answer.
+# "Since there are 5 workdays, the total is 35": what stands in front of the claim.
+CONDITION = re.compile(r"\A\s*(?i:since|because|when|if|given|although|while|as)\b[^,.\n]*,\s*")
+
+# "not 41", "When x is 3", and "a number such that its square is 49", which describes an answer.
 NO_CLAIM = re.compile(
-    r"\s*(?:not|(?i:since|because|when|if|as|given|although|while))\b|.*\b(?:such that|whose)\b"
+    r"\s*(?:not|(?i:since|because|when|if|given|although|while))\b|.*\b(?:such that|whose)\b"
 )
 
 # "There are 12 eggs, so she needs 3 boxes": the answer comes behind such a word.
-CONCLUSION = re.compile(r"[,;]?\s\(?(?:so|hence|thus|therefore|then|making|giving)\b[^.\n]*")
+CONCLUSION = re.compile(
+    r"[,;]?\s\(?(?:so|hence|thus|therefore|then|making|giving|meaning|which means)\b"
+    r"(?:[^.\n]|\.\d)*"
+)
 
 # "There are 3 cars. 2 more come" tells a solution, and "are 3 cars" is not its answer.
 STORY = re.compile(r"(?:\.\s|\n)[\s\S]*\d")
@@ -213,12 +223,13 @@ def marked_answer(text: str) -> str:
 
 def answer_at_mark(text: str) -> str:
     boxes = boxes_of(text)
+    if boxes and not boxes[-1].is_closed:
+        return ""
     if boxes:
         return upheld(boxed_answer(text, boxes), text[boxes[-1].end :])
-    stated = [mark.end() for mark in STATED.finditer(text) if mark[1]]
-    if stated:
-        statement = text[stated[-1] :]
-        return upheld(answer_in(statement[:MAX_STATEMENT]), statement)
+    statement = last_statement(text)
+    if statement:
+        return upheld(answer_in(statement), statement)
     bolds = list(BOLD.finditer(text))
     # A number behind the last bold one shows that this was not the end: "**5** and 7 make 12".
     if bolds and not NUMBER.search(text, bolds[-1].end()):
@@ -226,14 +237,26 @@ def answer_at_mark(text: str) -> str:
     return ""
 
 
-def upheld(answer: str, rest: str) -> str:
-    """The answer, or where the text behind it takes it back, the one that is stated there.
+def last_statement(text: str) -> str:
+    """What follows the last mark in words, "The answer is" or "####"."""
+    stated = [mark.end() for mark in STATED.finditer(text) if mark[1]]
+    return text[stated[-1] :] if stated else ""
+
+
+def upheld(answer: str, behind: str) -> str:
+    """The answer, unless the text behind it takes it back; then what is stated there.
 
     >>> upheld("42", "Wait, I forgot the tax. The answer is 43."), upheld("42", "Wait. Why?")
     ('43', '')
     """
-    doubt = SECOND_THOUGHT.search(rest)
-    return answer_at_mark(rest[doubt.end() :]) if doubt else answer
+    doubts = list(SECOND_THOUGHT.finditer(behind))
+    if not doubts:
+        return answer
+    rest = behind[doubts[-1].end() :]
+    statement = last_statement(rest)
+    if statement:
+        return answer_in(statement)
+    return answer if CONFIRMED.search(rest) else ""
 
 
 def answer_in(statement: str) -> str:
@@ -244,19 +267,21 @@ def answer_in(statement: str) -> str:
     >>> answer_in("not 41")
     ''
     """
-    line = LINE.match(LEAD.sub("", statement, count=1))
+    near = statement[:MAX_STATEMENT]
+    line = LINE.match(LEAD.sub("", near, count=1))
     if not line:
         return ""
     content = line[1] or line[2] or line[3]
     sentence = EXCLAMATION.split(content)[0]
     plain = MARKUP.sub(r"\1", sentence)
+    plain = CONDITION.sub("", plain)
     claim = REMARK.split(plain)[0]
-    if "?" in claim or NO_CLAIM.match(claim) or concludes_anew(claim, plain[len(claim) :]):
+    if "?" in claim or NO_CLAIM.match(claim):
         return ""
     verb = VERB.search(claim)
     if not verb or VALUE.match(claim):
         return CLAUSE.split(claim)[0].strip(EDGES)
-    if STORY.search(statement):
+    if STORY.search(near) or concludes_anew(claim, plain[len(claim) :]):
         return ""
     answer = answer_in(claim[verb.end() :])
     return "" if VERB.search(answer) else answer  # "that the sum is 7 is 1/6"

@@ -282,7 +282,8 @@ def points(letters: tuple[str, ...], is_wide: bool, digits: int) -> list[dict[st
 
     At the first point all letters are positive, at the second negative; then each is negative
     alone; then all are whole numbers. Where sizes and rounding play a part (is_wide), they are
-    large, too, and whole numbers of every remainder. Without letters there is one point.
+    large, too, and whole numbers of many remainders: 5040 is a multiple of 1 to 10. Without letters
+    there is one point.
     """
     if len(letters) > MAX_LETTERS:
         raise Unread("too many letters")
@@ -301,9 +302,10 @@ def points(letters: tuple[str, ...], is_wide: bool, digits: int) -> list[dict[st
             for negative in (set(), everywhere):
                 point = point_of(letters, negative, scale)
                 found.append({letter: scale * value for letter, value in point.items()})
-        for number in range(1, 13):
-            steps = enumerate(letters)
-            found.append({letter: CONTEXT.mpf(number + 5 * i) for i, letter in steps})
+        for number in (*range(1, 13), 5039, 5040):
+            step = 5 + number % 7  # between the letters
+            places = enumerate(letters)
+            found.append({letter: CONTEXT.mpf(number + step * i) for i, letter in places})
     return found
 
 

@@ -274,7 +274,10 @@ def counted(word: str, cursor: Cursor) -> str:
     if not is_counted(word):
         raise Unread(f"{word!r} is no unit")
     following = cursor.word()
-    if not is_counted(following):
+    counts_two = is_counted(following)
+    if (following if counts_two else word) in words.TAKES_BACK:
+        raise Unread("a value that is taken back")
+    if not counts_two:
         return words.noun(word)
     cursor.take()
     return words.noun(word) + " " + words.noun(following)

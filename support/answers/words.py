@@ -247,12 +247,12 @@ CHANGES_A_VALUE = set(
     june july august september october november december jan feb mar apr jun jul aug sep sept oct
     nov dec bc ad is are was so because since approximately about infinity repeating recurring
     binary hex hexadecimal octal lakh lakhs crore crores grand mil thou permille score gross off
-    debt short remainder
+    debt short wrong remainder
     """.split()
 )
 CHANGES_A_VALUE |= set(NUMBER_WORDS) | set(MAGNITUDES)
-# "-3 rejected": such a word takes a value back.
-CHANGES_A_VALUE |= set(
+# "-3 rejected": such a word behind a value takes it back; "3 rejected parts" counts parts.
+TAKES_BACK = set(
     "rejected excluded extraneous discarded invalid impossible undefined wrong false".split()
 )
 PART_OR_MULTIPLE = re.compile(  # 5 twelfths, 5 hundredths, 5 quintillion
@@ -269,18 +269,22 @@ def changes_a_value(word: str) -> bool:
 
 # A bracket behind an answer is a remark, "18 eggs (9 left)", unless it holds one of these, which
 # may change the value or take it back: "5 (mod 7)", "5 (in thousands)", "5 (or 6)".
-NO_REMARK = CHANGES_A_VALUE | set(
-    """
+NO_REMARK = (
+    CHANGES_A_VALUE
+    | TAKES_BACK
+    | set(
+        """
     and in to perhaps probably should could might must guess guessing unsure actually instead rather
-    dont cannot correct incorrect correction error mistake bad too percent
+    dont cannot correct incorrect correction error mistake too percent
     """.split()
+    )
 )
 NO_REMARK -= set("of per at by from points is are was so because about approximately".split())
 NO_REMARK -= set(NUMBER_WORDS)
 # A remark of these words may hold a number, also where no unit is in front: 18 (9 left).
 COUNTS_IN_REMARKS = {"left", "each", "per", "remaining", "apiece", "about", "approximately"}
 
-NO_NAME = NO_REMARK - set("in to and of at".split())  # "x is not = 5" gives no name
+NO_NAME = (NO_REMARK | {"bad"}) - set("in to and of at".split())  # "x is not = 5" gives no name
 
 CHOICES = "ABCDEFGHIJ"  # of a multiple-choice question: C is c, but the variable R is not r
 
