@@ -7,8 +7,8 @@ but for spaces, $ and the case of words. The others:
 
 Where      The last \boxed{}; or else the last "#### 42", "The answer is 42" or "Answer: 42"; or
            else the last bold **42**. What was cut off, doubted or taken back is no answer, nor is
-           a boxed part of a value, 2\boxed{5}. After "Wait, ..." an answer must be stated or confirmed
-           anew.
+           a boxed part of a value, 2\boxed{5}. After "Wait, ..." it must be stated anew or
+           confirmed.
 Tolerance  None. A decimal is the exact fraction that it spells: 0.33 is not 1/3. What is no
            fraction is compared by its value to 50 and then at least 100 digits. Letters are given
            values: all positive, all negative, each negative alone, so that |x| is not x.
