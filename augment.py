@@ -21,12 +21,12 @@ Departures from the paper, and what it leaves open:
   - assisted, for such a checkpoint (the preset gsm8k): the policy's own log-probs say where y- goes
     wrong (keep_to_first_errors), and *the program* puts y- up to there, and "Wait, it should be",
     at the beginning of its reply. The policy goes on from there; the prefix is verbatim by
-    construction. Behind "Wait," alone such a checkpoint hardly ever says what is wrong
+    construction. After "Wait," alone such a checkpoint hardly ever says what is wrong
     (results/gsm8k/README.md).
   - brief, the tiny model's default: *the program* finds the first line in which y- differs from y+
     and marks it in the prompt. A model of 0.8 million weights does not learn in minutes to compare
     two answers (it found that line in 46% of the cases).
-- **Word for word** is asked for and measured (prefix_share, and verbatim_share in coldstart.py).
+- **Word for word** is asked for and measured (prefix_share; on built-in problems verbatim_share).
   Only "assisted" enforces it; with the others, what the policy changes in the prefix is trained on
   as it stands.
 - **Answers that were cut off** are not rewritten [inferred]: the first error of one may lie ahead.
@@ -47,11 +47,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from checker import Grade, grade, visible
-from rollout import Group, Policy, Rollout, sample_from
-from support.baselines import hinted_question
+from rollout import Group, Policy, Rollout, sample
 from support.cli import ArgumentParser, run_main
 from support.files import InputError, read_lines
 from support.first_error import Reading, up_to_first_errors
+from support.hinted import hinted_question
 from support.metrics import format_construction
 from support.reflection import is_reflective
 from support.settings import Settings
@@ -124,9 +124,13 @@ NOT_GRADED = Grade(right=False, reward=0.0)
 
 @dataclass
 class Construction:
-    """A wrong answer y- and a right one y+ to a question, and what the policy made of them."""
+    """A wrong answer y- and a right one y+ to a question, and what the policy made of them.
 
-    group: int  # number of the question in its step
+    Filled in stage by stage: by select_candidates up to the sibling, by keep_to_first_errors,
+    read_reply, measure, grade_constructions.
+    """
+
+    question_number: int  # in the step
     problem: Problem
     wrong: str  # y-
     sibling: str  # y+
@@ -155,8 +159,8 @@ class Construction:
 
 def is_eligible(group: Group, settings: Settings) -> bool:
     """At least n_pos right and n_neg wrong answers: the boundary of what the policy can do."""
-    wrong = len(group.grades) - group.right
-    return group.right >= settings.n_pos and wrong >= settings.n_neg
+    wrong = len(group.grades) - group.n_right
+    return group.n_right >= settings.n_pos and wrong >= settings.n_neg
 
 
 def select_candidates(groups: list[Group], settings: Settings, seed: int) -> list[Construction]:
@@ -299,7 +303,7 @@ def construct(
     These are all reasons for which a reply yields no trajectory; each is counted:
 
         no room for a reply        the synthesis prompt fills the context, or with "assisted" y- is
-                                   empty or does not fit behind y+; nothing is sampled
+                                   empty or does not fit after y+; nothing is sampled
         truncated                  the reply did not end by itself
         no <analysis>              a tag is missing (so for each of the four)
         repeated <analysis>        a tag stands there twice (so for each of the four)
@@ -325,10 +329,10 @@ def construct(
             prompts.append(prompt)
         else:
             pair.refused = "no room for a reply"
-    replies = sample_from(
-        policy,
+    replies = sample(
+        policy.model,
         prompts,
-        1,
+        stop_ids=policy.tokenizer.stop_ids,
         max_new_tokens=settings.max_reply_tokens,
         temperature=settings.reply_temperature,
         seed=seed,
@@ -344,11 +348,11 @@ def prompt_of(pair: Construction, tokenizer: Tokenizer, settings: Settings) -> l
     request = tokenizer.prompt(request_of(pair, settings))
     if settings.synthesis != "assisted":
         return request
-    return request + tokenizer.encode(pair.kept + HANDOVER, behind=request)
+    return request + tokenizer.encode(pair.kept + HANDOVER, after=request)
 
 
 def has_room(pair: Construction, prompt: list[int], policy: Policy, settings: Settings) -> bool:
-    """Whether a reply can stand behind the prompt; "assisted" must have found what to keep too."""
+    """Whether a reply fits after the prompt; with "assisted", whether y- could be read too."""
     fits = len(prompt) + SHORTEST_REPLY < policy.model.config.max_position_embeddings
     return fits and (settings.synthesis != "assisted" or pair.kept != "")
 
@@ -360,16 +364,16 @@ def read_reply(
     made.reply = text_behind(reply.prompt_ids, reply.token_ids, tokenizer)
     made.reply_tokens = len(reply.token_ids)
     if settings.synthesis == "assisted":
-        parsed = continued(made.kept, made.reply)
+        found = continued(made.kept, made.reply)
         made.parsed = reply.finish == "stop"
     else:
-        parsed = parse_reply(made.reply)
-        made.parsed = not parsed.refused
-    made.analysis = parsed.analysis
-    made.y_ref = parsed.reconstruction
-    prompt = tokenizer.question_prompt(made.problem.question)  # y_ref is trained on behind it
-    token_ids = tokenizer.encode(made.y_ref, behind=prompt)
-    made.refused = refusal(made, parsed.refused, reply.finish, len(token_ids), settings)
+        found = parse_reply(made.reply)
+        made.parsed = not found.refused
+    made.analysis = found.analysis
+    made.y_ref = found.reconstruction
+    prompt = tokenizer.question_prompt(made.problem.question)  # y_ref is trained on after it
+    token_ids = tokenizer.encode(made.y_ref, after=prompt)
+    made.refused = refusal(made, found.refused, reply.finish, len(token_ids), settings)
     if not made.refused:
         # without its end the policy would learn never to stop
         made.token_ids = [*token_ids, tokenizer.eos_id]
@@ -377,7 +381,7 @@ def read_reply(
 
 
 def text_behind(prompt_ids: list[int], token_ids: list[int], tokenizer: Tokenizer) -> str:
-    """The text of these ids as it stands behind the prompt. On its own, a SentencePiece tokenizer
+    """The text of these ids as it stands after the prompt. On its own, a SentencePiece tokenizer
     would leave out the space that it begins with."""
     before = tokenizer.decode(prompt_ids)
     return tokenizer.decode(prompt_ids + token_ids)[len(before) :]
@@ -434,7 +438,7 @@ def parse_reply(reply: str) -> ParsedReply:
 
 
 def continued(kept: str, reply: str) -> ParsedReply:
-    """--synthesis assisted: y_ref is what was kept and what the policy wrote behind HANDOVER.
+    """--synthesis assisted: y_ref is what was kept and what the policy wrote after HANDOVER.
 
     The analysis, which the paper's format wants, is the diagnosis itself.
 
@@ -472,41 +476,56 @@ def measure(made: Construction, prompt: list[int], tokenizer: Tokenizer) -> None
         "2+2=5|#### 5"    "2+2=5|"    "Wait"      "|2+2=4"
         "2+2=5"           "2+2=5"     "|Wait"     "|2+2=4"
 
-    The texts are tokenised again here to be counted; what is trained on stays as it is.
+    A diagnosis is one line: the first after the prefix, if it reflects. The texts are tokenised
+    again here to be counted; what is trained on stays as it is.
     """
     y_ref = made.token_ids[:-1]
-    wrong = tokenizer.encode(made.wrong.strip(), behind=prompt)
-    sibling = tokenizer.encode(made.sibling.strip(), behind=prompt)
-    may_share = made.kept or made.wrong.strip()
-    may_share_ids = tokenizer.encode(made.kept, behind=prompt) if made.kept else wrong
-    made.prefix_tokens = common_prefix(y_ref, may_share_ids)
-    while next_is_shared(y_ref, made.prefix_tokens, may_share, tokenizer):
-        made.prefix_tokens += 1
+    wrong = tokenizer.encode(made.wrong.strip(), after=prompt)
+    sibling = tokenizer.encode(made.sibling.strip(), after=prompt)
+
+    made.prefix_tokens = shared_tokens(made, y_ref, prompt, tokenizer)
     made.prefix_share = made.prefix_tokens / len(y_ref)
     made.left_at = made.prefix_tokens / max(len(wrong), 1)
 
-    rest = y_ref[made.prefix_tokens :]
-    prefix = tokenizer.decode(y_ref[: made.prefix_tokens])
-    text = tokenizer.decode(y_ref)[len(prefix) :]
-    leading = len(text) - len(text.lstrip())  # white space: line breaks that the prefix lacks
-    line = text[:leading] + text[leading:].split("\n")[0]
-    correction = text[len(line) :]
+    prefix, line, correction = in_three(y_ref, made.prefix_tokens, tokenizer)
     made.parts = [prefix.strip(), line.strip(), correction.strip()]
     if is_reflective(line.strip()):
-        kept = prompt + y_ref[: made.prefix_tokens]
-        made.diagnosis_tokens = len(tokenizer.encode(line, behind=kept))
+        before = prompt + y_ref[: made.prefix_tokens]
+        made.diagnosis_tokens = len(tokenizer.encode(line, after=before))
+
+    rest = y_ref[made.prefix_tokens :]
     copied = common_prefix(rest[::-1], sibling[::-1])  # from their ends
     made.copied_share = copied / max(len(rest), 1)
+
+
+def shared_tokens(
+    made: Construction, y_ref: list[int], prompt: list[int], tokenizer: Tokenizer
+) -> int:
+    """How many tokens y_ref shares with y- from the start, or with what the program kept of y-."""
+    source = made.kept or made.wrong.strip()
+    shared = common_prefix(y_ref, tokenizer.encode(source, after=prompt))
+    while next_is_shared(y_ref, shared, source, tokenizer):
+        shared += 1
+    return shared
 
 
 def next_is_shared(y_ref: list[int], shared: int, wrong: str, tokenizer: Tokenizer) -> bool:
     """Whether the text of the next token stands in y- too, though y- is cut otherwise there.
 
-    A token can be a full stop with the line breaks behind it, of which y- may have fewer.
+    A token can be a full stop with the line breaks after it, of which y- may have fewer.
     """
     before = tokenizer.decode(y_ref[:shared]).rstrip()
     with_next = tokenizer.decode(y_ref[: shared + 1]).rstrip()
     return len(with_next) > len(before) and wrong.startswith(with_next)
+
+
+def in_three(y_ref: list[int], prefix_tokens: int, tokenizer: Tokenizer) -> tuple[str, str, str]:
+    """(prefix, the line after it, what follows); joined they are y_ref's text again."""
+    prefix = tokenizer.decode(y_ref[:prefix_tokens])
+    rest = tokenizer.decode(y_ref)[len(prefix) :]
+    leading = len(rest) - len(rest.lstrip())  # white space: line breaks that the prefix lacks
+    line = rest[:leading] + rest[leading:].split("\n")[0]
+    return prefix, line, rest[len(line) :]
 
 
 def common_prefix(a: Sequence[Any], b: Sequence[Any]) -> int:

@@ -26,7 +26,7 @@ Lists      2, 3 equals 3, 2 and \{2, 3\}; \pm 2 is 2, -2; \{5\} is 5. A tuple is
 Numbers    1 2/3 is 5/3. Spaces never join: 12 345 is not read; 12,345 and 12\,345 are one number.
            101_2 is not 5. 3:2 is not 6:4, for 3:20 is not 6:40.
 Words      The choices C, (C), C) and c are one, from A to J; the variables R and r differ. "no
-           solution" is the empty set. A bracket of words behind an answer is left out: 18 eggs
+           solution" is the empty set. A bracket of words after an answer is left out: 18 eggs
            (9 left). "5 (or 6)" is not read.
 Refused    An answer of more than 600 characters, one that is nested more than 40 deep, one with too
            many digits, like 9^9^9^9, and a comparison that takes too much work.

@@ -16,15 +16,20 @@ Departures from the paper:
   policy errs on purpose. In RL it is trained on.
 - In the preset gsm8k constructions do not teach to reflect on the bare question; with
   --coldstart-reflect they do. A checkpoint of 0.5B weights cannot tell a wrong step from a right
-  one: it learned to say "Wait" behind either, and none of 50 answers that did so was right
+  one: it learned to say "Wait" after either, and none of 50 answers that did so was right
   (results/gsm8k/README.md).
 - With --synthesis assisted a program helped to construct (augment.py), so that a checkpoint which
   cannot do it alone has something to learn from. Each such construction becomes an example of the
   paper's unassisted format too: request with both answers -> analysis and reconstruction.
-- Of a checkpoint's constructions only right ones are learned from, whose diagnosis names a number
-  of the last step of the prefix or one that y+ has and y- has not, and says neither "you" nor
-  "your"; of assisted ones, those that name one of the latter, do not give the final answer alone
-  before y- has come to its own, and do not reflect again [inferred].
+- Not every construction of a checkpoint is learned from [inferred] (is_worth_learning). It must
+  - end right;
+  - have a diagnosis that names a number of the prefix's last step, or one that y+ has and y- has
+    not;
+  - not say "you" or "your" in its diagnosis.
+  With --synthesis assisted it must also
+  - have a diagnosis that names a number that y+ has and y- has not. The final answer alone counts
+    only where the prefix's last step has y-'s own;
+  - not reflect again after the diagnosis.
 
 construction_report says how well the policy constructs when RL begins.
 """
@@ -57,9 +62,9 @@ from augment import (
 )
 from model import Transformer
 from rollout import Group, Policy, Trajectory, answer_problems
-from support.baselines import hinted_question
 from support.cli import print_above_bar, progress_bar
 from support.files import InputError, note
+from support.hinted import hinted_question
 from support.hub import ModelConfig
 from support.logprobs import supervised_gradients
 from support.metrics import (
@@ -89,13 +94,19 @@ NOTHING_OF_USE = (
 
 SPEAKS_TO = re.compile(r"\byour?\b", re.IGNORECASE)
 
-SKILLS = (  # --coldstart-mix gives their shares in this order
-    "solve",  # question -> right answer
-    "reflect",  # question and a mistake -> diagnosis, correction
-    "construct",  # synthesis prompt -> analysis and reconstruction
-    "rewrite",  # the same without the wrong prefix (--reconstruction full)
-    "again",  # question and a right answer -> right answer (--algo opsd)
-)
+# The examples of a problem Q with the solution "8-2=6|#### 6" and the wrong answer "8-2=5|#### 5",
+# where | is a line break. A model that starts from random weights also learns what is given, but
+# for the mistake of "reflect".
+#
+#   skill      given                          learned
+#   solve      Q                              8-2=6|#### 6
+#   reflect    Q, then 8-2=5|                 Wait, 8-2=5 is wrong.|8-2=6|#### 6
+#   construct  Q, both:..., wrong:..., right:...|Reflect:
+#                                             <analysis>8-2=5 should be 8-2=6.</analysis>|
+#                                             <reconstruction>8-2=5|Wait, 8-2=5 is wrong.|8-2=6|...
+#   rewrite    the same, with Rewrite:        the same analysis, <reconstruction>8-2=6|#### 6...
+#   hinted     Q, right:...|Again:            8-2=6|#### 6
+SKILLS = ("solve", "reflect", "construct", "rewrite", "hinted")  # --coldstart-mix: their shares
 
 
 # ---------------------------------------------------------------- the training loop
@@ -243,8 +254,11 @@ def collect_round(
     folder: RunFolder,
     updates_made: int,
 ) -> list[Trajectory]:
-    """The examples of a round that begins after so many updates, from about so many questions at
-    most. What was constructed is said, and where nothing of it was of use."""
+    """Collect the examples of one round, from about `questions` questions at most. Prints what was
+    constructed, and warns where nothing of it is worth learning.
+
+    updates_made: updates of the cold start before this round
+    """
     examples: list[Trajectory] = []
     counts: Counter[str] = Counter()
     wanted = math.ceil(settings.coldstart_examples / settings.coldstart_rounds)
@@ -332,7 +346,7 @@ def construction_examples(
     examples = [Trajectory(request, [*tokenizer.encode(reply, request), tokenizer.eos_id])]
     if settings.synthesis == "assisted":
         prompt = prompt_of(made, tokenizer, settings)
-        going_on = tokenizer.encode(made.reply.rstrip(), behind=prompt)
+        going_on = tokenizer.encode(made.reply.rstrip(), after=prompt)
         examples.append(Trajectory(prompt, [*going_on, tokenizer.eos_id]))
     if settings.coldstart_reflect:
         # The policy should learn to repair the mistake and not to make it: it is given.
@@ -358,7 +372,9 @@ def builtin_examples(
     seed = seed_of(settings.seed, "cold start")
     rng = random.Random(seed)
     total = settings.coldstart_updates * settings.coldstart_batch
-    refresh = settings.coldstart_refresh * settings.coldstart_batch  # examples, as i counts them
+    refresh = (
+        settings.coldstart_refresh * settings.coldstart_batch
+    )  # i counts examples, not updates
     mistakes: list[tuple[int, str, str]] = []
     for i, problem in enumerate(task.problems("train", seed, rungs_of(settings.data))):
         if i >= total / 2 and i % refresh == 0:
@@ -366,7 +382,8 @@ def builtin_examples(
             updates_made = i // settings.coldstart_batch
             mistakes = folder.collected(i // refresh, updates_made, collect) or mistakes
         skill = rng.choices(SKILLS, settings.mix())[0]
-        # to solve, a new problem is better than an old one
+        # "solve" takes a new problem each time, the others one of the policy's own mistakes, once
+        # there are any
         if skill == "solve" or not mistakes:
             wrong = task.spoil(problem, rng)
             sibling = problem.solution or ""
@@ -407,7 +424,7 @@ def example_text(
     if skill == "rewrite":
         request = synthesis_prompt(problem.question, wrong, sibling, style, "full")
         return request, format_reply(analysis, solution)
-    if skill == "again":
+    if skill == "hinted":
         return hinted_question(problem.question, sibling, style), solution
     return problem.question, reflective_answer if skill == "reflect" else solution
 
@@ -483,7 +500,7 @@ def construction_report(
     construct_seed = seed("construct", "report")
     constructions = select_and_construct(policy, groups, settings, construct_seed)
     eligible = [is_eligible(group, settings) for group in groups]
-    questions_by_right = Counter(group.right for group in groups)
+    questions_by_right = Counter(group.n_right for group in groups)
     report = rollout_metrics(groups, eligible) | construction_metrics(constructions)
     report["groups_by_right_answers"] = [questions_by_right[n] for n in range(settings.k + 1)]
     if task_with_mistakes(settings.data) is not None:

@@ -4,7 +4,7 @@ ERR).
     python eval.py MODEL --data gsm8k --samples 8 --out answers.json
 
 Problems are answered in portions that fill the sampler's rows, and with --out a command that was
-killed goes on behind its last portion when it is started again. What is drawn does not depend on
+killed goes on after its last portion when it is started again. What is drawn does not depend on
 portions: it is what one call for all problems draws, up to the rounding of logits.
 
 Inference is ordinary single-pass generation, no reflection prompt. Every answer falls into a 2x2
@@ -69,7 +69,7 @@ def pass_at_k(n: int, right: int, k: int) -> float:
     return 1.0 - math.comb(n - right, k) / math.comb(n, k)
 
 
-def majority_is_right(answers: list[Answer], gold: str | None) -> float:
+def majority_score(answers: list[Answer], gold: str | None) -> float:
     """1 where the most frequent extracted answer is right; among tied ones, the share that is
     right.
 
@@ -117,7 +117,7 @@ def summarize(problems: list[Problem], answers: list[list[Answer]]) -> dict[str,
         summary[f"pass@{k}"] = sum(chances) / len(answers)
     golds = [None if problem.verify else problem.answer for problem in problems]
     pairs = zip(answers, golds, strict=True)
-    majorities = [majority_is_right(group, gold) for group, gold in pairs]
+    majorities = [majority_score(group, gold) for group, gold in pairs]
     summary[f"maj@{samples}"] = sum(majorities) / len(answers)
     return summary | how_answers_were_reached([answer for group in answers for answer in group])
 
@@ -142,7 +142,7 @@ def how_answers_were_reached(answers: list[Answer]) -> dict[str, Any]:
         "DSR": direct_right / right if right else None,
         "ERR": reflective_right / len(reflective) if reflective else None,
         "reflective_share": len(reflective) / n,
-        "reflections": sum(is_reflective(line) for line in lines) / n,
+        "reflections": sum(is_reflective(line) for line in lines) / n,  # lines that reflect
         "no_answer_share": sum(answer.extracted is None for answer in answers) / n,
         "truncated_share": sum(answer.finish == "length" for answer in answers) / n,
         "mean_tokens": sum(answer.tokens for answer in answers) / n,
@@ -170,11 +170,11 @@ def answers_to(
     seed: int = 0,
     max_rows: int = 256,
     strict: bool = True,
-    first: int = 0,
+    problems_before: int = 0,
 ) -> list[list[Answer]]:
     """`samples` graded answers to every problem: answers[i][j].
 
-    first: how many problems stand before these, where a list is answered portion by portion.
+    problems_before: how many stand before these, where a list is answered portion by portion.
     """
     tokenizer = policy.tokenizer
     rollouts = sample(
@@ -186,7 +186,7 @@ def answers_to(
         temperature=temperature,
         seed=seed,
         max_rows=max_rows,
-        first=first,
+        prompts_before=problems_before,
     )
     answers = []
     for problem, group in zip(problems, rollouts, strict=True):
@@ -208,7 +208,7 @@ def answers_to(
 
 
 def record_of(problem: Problem, number: int) -> dict[str, Any]:
-    """What is written down of a problem; its answers come behind it."""
+    """What is written down of a problem; its answers come after it."""
     record: dict[str, Any] = {"number": number + 1, "question": problem.question}
     return record | {"answer": problem.answer, "solution": problem.solution}
 
@@ -227,7 +227,7 @@ def answer_the_rest(
         while len(records) < len(problems):
             first = len(records)
             portion = problems[first : first + size]
-            answers = answers_to(policy, portion, first=first, **sampling)
+            answers = answers_to(policy, portion, problems_before=first, **sampling)
             for number, group in enumerate(answers, start=first):
                 asked = record_of(problems[number], number)
                 records.append(asked | {"answers": [asdict(answer) for answer in group]})

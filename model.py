@@ -69,26 +69,25 @@ class KVCache:
     """Keys and values of all tokens so far, in slots that are allocated once.
 
     Slot j of a row holds its token number j. Slot and position are one number, so rows of different
-    lengths need no padding. What lies in slots at or above a row's length is never read. The rows
-    in use are the first ones.
+    lengths need no padding. What lies in slots at or above a row's length is never read.
     """
 
-    def __init__(self, model: "Transformer", rows: int, slots: int):
+    def __init__(self, model: "Transformer", max_rows: int, slots: int):
         config = model.config
         device = model.device
         shape = (
             config.num_hidden_layers,
             2,
-            rows,
+            max_rows,
             config.num_key_value_heads,
             slots,
             config.head_dim,
         )
         dtype = model.compute_dtype
-        self.kv = torch.zeros(shape, device=device, dtype=dtype)  # (L, 2, rows, G, S, D)
-        self.lengths = torch.zeros(rows, dtype=torch.long, device=device)  # (rows,) filled slots
-        self.rows = 0  # in use
-        self.share = config.num_attention_heads // config.num_key_value_heads  # H/G
+        self.kv = torch.zeros(shape, device=device, dtype=dtype)  # (L, 2, max_rows, G, S, D)
+        self.lengths = torch.zeros(max_rows, dtype=torch.long, device=device)  # filled slots
+        self.rows_in_use = 0  # the first ones; the sampler counts them
+        self.queries_per_key = config.num_attention_heads // config.num_key_value_heads  # H/G
         # Of the tokens that are on their way through the model: their rows (B, 1) and positions
         # (B, T), and which of the first S' slots they see, (B, 1, H/G * T, S'); None where nothing
         # came before them.
@@ -103,22 +102,22 @@ class KVCache:
         of 2 and 4 tokens, padded to 4: both write slots 0 to 3, counts are 2 and 4, and the next
         token of the first goes into slot 2, over the padding.
         """
-        before = self.lengths[: self.rows]  # (B,)
+        before = self.lengths[: self.rows_in_use]  # (B,)
         steps = torch.arange(tokens, device=before.device)
         self.positions = before[:, None] + steps  # (B, T)
-        self.row_numbers = torch.arange(self.rows, device=before.device)[:, None]  # (B, 1)
+        self.row_numbers = torch.arange(self.rows_in_use, device=before.device)[:, None]  # (B, 1)
         longest = int(before.max())
         self.mask = None
         if longest > 0:
             slots = torch.arange(longest + tokens, device=before.device)  # (S',)
             visible = slots <= self.positions[..., None]  # (B, T, S')
-            self.mask = visible.repeat(1, self.share, 1)[:, None]
-        self.lengths[: self.rows] += tokens if counts is None else counts
+            self.mask = visible.repeat(1, self.queries_per_key, 1)[:, None]
+        self.lengths[: self.rows_in_use] += tokens if counts is None else counts
         return self.positions
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Store the new keys and values, then let each new token see its row up to itself."""
-        keys, values = self.kv[layer]  # (rows, G, S, D) each
+        keys, values = self.kv[layer]  # (max_rows, G, S, D) each
         slots = (self.row_numbers, slice(None), self.positions)
         keys[slots] = k.transpose(1, 2).to(keys.dtype)  # (B, T, G, D)
         values[slots] = v.transpose(1, 2).to(values.dtype)
@@ -126,18 +125,18 @@ class KVCache:
             return causal_attention(layer, q, k, v)
         # not is_causal: with 1 query and 5 keys it would show key 0 alone (pytorch #108108)
         seen = slice(0, self.mask.shape[-1])
-        keys = keys[: self.rows, :, seen].to(q.dtype)  # (B, G, S', D)
-        values = values[: self.rows, :, seen].to(q.dtype)
+        keys = keys[: self.rows_in_use, :, seen].to(q.dtype)  # (B, G, S', D)
+        values = values[: self.rows_in_use, :, seen].to(q.dtype)
         return masked_attention(q, keys, values, self.mask)
 
     def append(self, other: "KVCache", source: Tensor) -> None:
-        """Copy rows `source` (N,) of `other` behind the rows in use: one prompt, many answers."""
-        end = self.rows + len(source)
-        rows = slice(self.rows, end)
+        """Copy rows `source` (N,) of `other` after the rows in use: one prompt, many answers."""
+        end = self.rows_in_use + len(source)
+        rows = slice(self.rows_in_use, end)
         slots = slice(0, other.kv.shape[4])
         self.kv[:, :, rows, :, slots] = other.kv[:, :, source]
         self.lengths[rows] = other.lengths[source]
-        self.rows = end
+        self.rows_in_use = end
 
     def replace(self, row: int, by: int) -> None:
         """Copy row `by` over another one."""
@@ -242,7 +241,7 @@ class Transformer(nn.Module):
     folder's."""
 
     inv_freq: Tensor
-    dtype = "auto"  # or "float32", "bfloat16": what it computes in
+    compute_in = "auto"  # or "float32", "bfloat16"; the weights are float32 whatever it says
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -269,11 +268,10 @@ class Transformer(nn.Module):
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """Of its products under support.logprobs.autocast and of the KV cache. The weights are
-        float32."""
-        if self.dtype == "auto":
+        """What products (under support.logprobs.autocast) and the KV cache are in."""
+        if self.compute_in == "auto":
             return torch.bfloat16 if self.device.type == "cuda" else torch.float32
-        return torch.bfloat16 if self.dtype == "bfloat16" else torch.float32
+        return torch.bfloat16 if self.compute_in == "bfloat16" else torch.float32
 
     def forward(self, ids: Tensor) -> Tensor:
         """Logits (B, T, V) of the next token at every position of ids (B, T); pad on the right."""

@@ -19,7 +19,6 @@ Letters in shapes: R rows in use, P prompts, N answers in all, C hidden width, V
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,7 +56,7 @@ class Policy:
         dtype: what is computed in, "float32" or "bfloat16"; "auto": bfloat16 on a GPU alone
         """
         model = Transformer.from_pretrained(name)
-        model.dtype = dtype
+        model.compute_in = dtype
         tokenizer = Tokenizer.from_pretrained(name, model.config.vocab_size)
         return cls(model.to(device), tokenizer)
 
@@ -83,7 +82,7 @@ class Group:
     grades: list[Grade]
 
     @property
-    def right(self) -> int:
+    def n_right(self) -> int:
         return sum(g.right for g in self.grades)
 
 
@@ -92,18 +91,20 @@ class Trajectory:
     """A prompt, and the tokens after it that are trained on.
 
     In RL the prompt is the bare question, and the answer was sampled or constructed (augment.py).
+    In the cold start it is a supervised example: the prompt is what is given, token_ids are
+    learned, and the other fields are not used.
     """
 
     prompt_ids: list[int]
     token_ids: list[int]  # stop id included
     reward: float = 1.0
-    group: int = 0  # number of its question in the step
+    question_number: int = 0  # in the step
     origin: str = "sampled"  # or "constructed"
     right: bool = True
     logprobs: list[float] = field(default_factory=list)  # the sampler's: measured, not trained by
     prefix: int = 0  # tokens of the wrong prefix, for constructed ones
     diagnosis: int = 0  # and of the diagnosis after it
-    # To be looked at, of constructed ones that an update has seen (train.measure_tokens):
+    # To be looked at, of constructed ones that an update has seen (train.measure_ots):
     advantage: float = 0.0
     token_measures: list[list[float]] = field(default_factory=list)  # log-prob, entropy, OTS weight
 
@@ -116,10 +117,11 @@ def answer_problems(
 ) -> list[Group]:
     """K answers to each problem, each with what the checker says of it."""
     prompts = [policy.tokenizer.question_prompt(problem.question) for problem in problems]
-    answers = sample_from(
-        policy,
+    answers = sample(
+        policy.model,
         prompts,
         settings.k,
+        stop_ids=policy.tokenizer.stop_ids,
         max_new_tokens=settings.max_new_tokens,
         temperature=settings.temperature,
         seed=seed,
@@ -131,13 +133,6 @@ def answer_problems(
         grades = [grade(problem, text, settings.strict) for text in texts]
         groups.append(Group(problem, rollouts, texts, grades))
     return groups
-
-
-def sample_from(
-    policy: Policy, prompts: list[list[int]], n: int, **sampling: Any
-) -> list[list[Rollout]]:
-    """n answers to each prompt, ended by the tokenizer's stop ids; **sampling: as in sample."""
-    return sample(policy.model, prompts, n, stop_ids=policy.tokenizer.stop_ids, **sampling)
 
 
 # ---------------------------------------------------------------- one token
@@ -217,12 +212,12 @@ def sample(
     temperature: float = 1.0,
     seed: int = 0,
     max_rows: int = 256,
-    first: int = 0,
+    prompts_before: int = 0,
 ) -> list[list[Rollout]]:
     """n answers for each prompt: result[i][j] answers prompts[i].
 
-    first: how many prompts stand before these in a list that is answered portion by portion; what
-    is drawn is then what one call for the whole list would draw.
+    prompts_before: how many prompts stand before these in a list that is answered portion by
+    portion; what is drawn is then what one call for the whole list would draw.
 
     max_new_tokens counts the stop id; the model's context can end an answer sooner. max_rows
     answers are written at once. Raises InputError for an empty prompt or one that leaves no room in
@@ -236,7 +231,7 @@ def sample(
 
     N = len(prompts) * n
     generator = torch.Generator().manual_seed(seed)
-    before = first * n
+    before = prompts_before * n
     uniform = torch.rand(before + N, max_new_tokens, generator=generator, dtype=torch.float64)
     uniform = uniform[before:]  # (N, max_new_tokens)
     drafts = []
@@ -327,7 +322,7 @@ def prefill(model: Transformer, prompts: list[list[int]]) -> tuple[KVCache, Tens
     ids = pad_sequence(unpadded, batch_first=True)  # (P, T)
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)  # (P,)
     cache = KVCache(model, len(prompts), ids.shape[1])
-    cache.rows = len(prompts)
+    cache.rows_in_use = len(prompts)
     hidden = model.hidden_after(cache, ids, counts=lengths)  # (P, T, C)
     return cache, hidden[torch.arange(len(prompts), device=device), lengths - 1]
 
@@ -344,21 +339,21 @@ def retire(rows: list[Draft], cache: KVCache) -> None:
     >>> rows[1].finish = "stop"
     >>> cache = Mock()
     >>> retire(rows, cache)
-    >>> [draft.number for draft in rows], cache.rows
+    >>> [draft.number for draft in rows], cache.rows_in_use
     ([10, 14, 12, 13], 4)
     >>> cache.replace.call_args
     call(1, by=4)
 
     The others draw as before: the random numbers go by a draft's number, not by its row.
     """
-    for row in reversed(range(len(rows))):  # the rows behind it have been looked at already
+    for row in reversed(range(len(rows))):  # the rows after it have been looked at already
         if rows[row].finish:
             last = len(rows) - 1
             if row < last:
                 cache.replace(row, by=last)
                 rows[row] = rows[last]
             rows.pop()
-    cache.rows = len(rows)
+    cache.rows_in_use = len(rows)
 
 
 def check_prompts(prompts: list[list[int]], context: int) -> None:

@@ -12,7 +12,8 @@ a question's sampled trajectories, G_ref its constructed ones.
 Departures from the paper, and what it leaves open:
 - The standard deviation is the sample's (n - 1), eps is 1e-4, as in TRL [the paper leaves both
   open].
-- OTS weights carry no gradient [inferred].
+- OTS weights carry no gradient [inferred]. With --updates above 1 each update computes them anew
+  from its own policy [inferred]; the logged ots_weight is that of the first.
 - L_GRPO and L_ref are each normalised over their own trajectories [inferred], so that lambda weighs
   one mean against another. The normalisers are worked out once for the whole batch and become one
   factor per trajectory: a loss does not depend on how the batch is cut into micro-batches.
@@ -149,8 +150,8 @@ def token_parts(prefix: Tensor, diagnosis: Tensor, longest: int) -> Tensor:
     """The part (B, longest) that each token of constructed trajectories belongs to.
 
     prefix, diagnosis: (B,) tokens of the wrong prefix and of the diagnosis after it, 0 where there
-    is none. Two of 7 tokens, with a prefix of 2: the first has a diagnosis of 3 tokens after it,
-    the second none.
+    is none. Two trajectories of 7 tokens, each with a prefix of 2; the first has a diagnosis of 3
+    tokens, the second none:
 
     >>> token_parts(torch.tensor([2, 2]), torch.tensor([3, 0]), longest=7).tolist()
     [[1, 1, 2, 3, 3, 4, 4], [1, 1, 5, 5, 5, 5, 5]]
@@ -189,8 +190,9 @@ def k3_kl(logp: Tensor, start_logp: Tensor) -> Tensor:
     """Schulman's k3 estimate of KL(pi_theta || pi_start) at each token, in nats, never negative.
 
     Any shape. Its mean over the policy's own samples is that KL. Used as a loss on them, as in GRPO
-    eq. 4, its gradient is that of the reverse KL(pi_start || pi_theta). The simpler estimate
-    log p - log p_start has the same mean, but its gradient is 0 on average.
+    eq. 4, its gradient is on average that of the KL in the other direction, KL(pi_start ||
+    pi_theta). The simpler estimate log p - log p_start has the same mean, but its gradient is 0 on
+    average.
     """
     log_ratio = start_logp - logp
     return log_ratio.exp() - log_ratio - 1

@@ -60,14 +60,17 @@ TOO_FEW = (
 
 def train_step(
     policy: Policy,
-    start: Transformer | None,
+    start_model: Transformer | None,
     problems: list[Problem],
     optimizer: torch.optim.Optimizer,
     settings: Settings,
     step: int,
 ) -> "StepReport":
-    """One step on these problems. start: the policy that RL began with, where a KL to it is
-    wanted."""
+    """One step on these problems.
+
+    start_model: the policy that RL began with, frozen (GRPO's reference policy), where a KL to it
+    is wanted. "ref" means y_ref, G_ref and L_ref here.
+    """
     laps = Laps()
 
     # 1  K answers to each question, each graded by the checker
@@ -96,10 +99,10 @@ def train_step(
 
     # 5, 6  token weights (OTS), clipped loss, one update
     lr = settings.lr * min(1.0, (step + 1) / max(settings.warmup, 1))
-    update = update_policy(policy, start, batch, advantages, optimizer, settings, lr)
+    update = update_policy(policy, start_model, batch, advantages, optimizer, settings, lr)
     laps.lap("update")
 
-    kl = kl_to_start(start, sampled[: settings.kl_rows], settings)
+    kl = kl_to_start(start_model, sampled[: settings.kl_rows], settings)
     return StepReport(groups, constructions, constructed, update, kl, laps.seconds)
 
 
@@ -126,7 +129,7 @@ def sampled_trajectories(groups: list[Group]) -> list[Trajectory]:
                     rollout.token_ids,
                     reward=grade.reward,
                     right=grade.right,
-                    group=number,
+                    question_number=number,
                     logprobs=rollout.logprobs,
                 )
             )
@@ -136,17 +139,17 @@ def sampled_trajectories(groups: list[Group]) -> list[Trajectory]:
 def constructed_trajectories(
     constructions: list[Construction], groups: list[Group]
 ) -> list[Trajectory]:
-    """Every y_ref as an answer to the *bare* question: behind the prompt that was sampled from."""
+    """Every y_ref as an answer to the *bare* question: after the prompt that was sampled from."""
     trajectories = []
     for made in constructions:
         if not made.refused:
             trajectories.append(
                 Trajectory(
-                    groups[made.group].rollouts[0].prompt_ids,
+                    groups[made.question_number].rollouts[0].prompt_ids,
                     made.token_ids,
                     reward=made.grade.reward,
                     right=made.grade.right,
-                    group=made.group,
+                    question_number=made.question_number,
                     origin="constructed",
                     prefix=made.prefix_tokens,
                     diagnosis=made.diagnosis_tokens,
@@ -161,7 +164,7 @@ def constructed_trajectories(
 def advantages_of(batch: list[Trajectory], settings: Settings) -> Tensor:
     """One advantage for each trajectory, (N, 1)."""
     rewards = torch.tensor([t.reward for t in batch])  # (N,)
-    questions = torch.tensor([t.group for t in batch])  # (N,)
+    questions = torch.tensor([t.question_number for t in batch])  # (N,)
     divide_by_std = settings.loss != "dr_grpo"
     constructed = constructed_mask(batch)  # (N,)
     advantages = tapo_loss.decoupled_advantages(
@@ -186,7 +189,7 @@ class MicroBatch:
 
 def update_policy(
     policy: Policy,
-    start: Transformer | None,
+    start_model: Transformer | None,
     batch: list[Trajectory],
     advantages: Tensor,
     optimizer: torch.optim.Optimizer,
@@ -217,9 +220,11 @@ def update_policy(
     means = metrics.Means()
     split = settings.split_gradients and bool(sampled_part) and bool(constructed_part)
     for _ in range(settings.updates if measured["trained_rows"] else 0):
-        loss = add_gradients(policy, start, sampled_part, settings, means)  # L_GRPO
+        loss = add_gradients(policy, start_model, sampled_part, settings, means)  # L_GRPO
         from_sampled = metrics.gradients(policy.model) if split else []  # a copy, to measure
-        loss += add_gradients(policy, start, constructed_part, settings, means)  # + lambda L_ref
+        loss += add_gradients(
+            policy, start_model, constructed_part, settings, means
+        )  # + lambda L_ref
         if split:
             measured |= metrics.gradient_metrics(policy.model, from_sampled)
         # clips, updates and clears the gradients; where they are not finite: no update, norm None
@@ -243,17 +248,18 @@ def micro_batches_of(
 
 def add_gradients(
     policy: Policy,
-    start: Transformer | None,
+    start_model: Transformer | None,
     micro_batches: list[MicroBatch],
     settings: Settings,
     means: metrics.Means,
 ) -> float:
-    """Add the gradients of these micro-batches' losses to the weights'; returns the losses' sum.
+    """Forward and backward pass of these micro-batches, whose gradients add up in the parameters;
+    returns the sum of the losses. All are of one origin, sampled or constructed.
 
-    Neither depends on how the batch was cut: the scales are those of the whole batch. What goes
-    through the model is one row of tokens without padding, each prompt in it once; its attention
-    lets an answer see its prompt and itself alone. What comes out, log-probs and entropies, is
-    padded to (B, T). Which position predicts a token, the shift by one, is said in
+    Loss and gradients do not depend on how the batch was cut: the scales are those of the whole
+    batch. What goes through the model is one row of tokens without padding, each prompt in it once;
+    its attention lets an answer see its prompt and itself alone. What comes out, log-probs and
+    entropies, is padded to (B, T). Which position predicts a token, the shift by one, is said in
     support/packing.py (pack, `predictors`) alone.
     """
     device = policy.model.device
@@ -274,12 +280,15 @@ def add_gradients(
             # prompt and is trained under the bare question, where the same tokens have other
             # probabilities than the sampler saw.
             micro.old_logp = logp.detach()  # (B, T)
-            measure_tokens(micro, parts, mask, entropy, means)
+            if parts is None:
+                measure_mismatch(micro, mask, means)
+            else:
+                measure_ots(micro, parts, mask, entropy, means)
 
         start_logp = None
-        if settings.kl_coef and start is not None and parts is None:
-            with torch.no_grad(), autocast(start):
-                start_logp, _ = packed_logprobs(start, packed, settings.temperature)
+        if settings.kl_coef and start_model is not None and parts is None:
+            with torch.no_grad(), autocast(start_model):
+                start_logp, _ = packed_logprobs(start_model, packed, settings.temperature)
 
         loss, clipped = tapo_loss.tapo_loss(
             logp,
@@ -321,17 +330,20 @@ def weights_of(parts: Tensor | None, logp: Tensor, entropy: Tensor, settings: Se
     return weights
 
 
-def measure_tokens(
-    micro: MicroBatch, parts: Tensor | None, mask: Tensor, entropy: Tensor, means: metrics.Means
+def measure_mismatch(micro: MicroBatch, mask: Tensor, means: metrics.Means) -> None:
+    """How far the trainer's and the sampler's log-probs of sampled answers lie apart, in nats."""
+    assert micro.old_logp is not None
+    sampler_logp = padded([t.logprobs for t in micro.trajectories]).to(mask.device)  # (B, T)
+    means.add("mismatch", (micro.old_logp - sampler_logp).abs(), mask)
+
+
+def measure_ots(
+    micro: MicroBatch, parts: Tensor, mask: Tensor, entropy: Tensor, means: metrics.Means
 ) -> None:
-    """Sampled answers: |trainer's - sampler's log-prob| in nats. Constructed: OTS weights by part,
-    and what each trajectory keeps of its own tokens."""
+    """OTS weights of constructed trajectories by part; and what samples.jsonl says of each of them:
+    its advantage, and log-prob, entropy and weight of every token."""
     logp = micro.old_logp  # (B, T)
     assert logp is not None
-    if parts is None:
-        sampler_logp = padded([t.logprobs for t in micro.trajectories])  # (B, T)
-        means.add("mismatch", (logp - sampler_logp.to(mask.device)).abs(), mask)
-        return
     weights = tapo_loss.ots_weights(logp, entropy)  # (B, T)
     means.add("ots_weight", weights, mask)
     for name, numbers in tapo_loss.MEASURED_PARTS.items():
@@ -344,12 +356,12 @@ def measure_tokens(
 
 
 def kl_to_start(
-    start: Transformer | None, sampled: list[Trajectory], settings: Settings
+    start_model: Transformer | None, sampled: list[Trajectory], settings: Settings
 ) -> float | None:
     """k3 estimate of KL(policy that sampled || start) on sampled answers, nats a token."""
-    if start is None or not sampled:
+    if start_model is None or not sampled:
         return None
-    scored = score(start, sampled, settings.temperature, settings.micro_tokens)
+    scored = score(start_model, sampled, settings.temperature, settings.micro_tokens)
     start_logp = torch.tensor([x for logprobs in scored for x in logprobs])
     logp = torch.tensor([x for t in sampled for x in t.logprobs])
     return tapo_loss.k3_kl(logp, start_logp).mean().item()
@@ -453,13 +465,13 @@ def train(run: Run, checkpoint: Path) -> None:
     run.tokens_generated = state["tokens_generated"]
     steps_made = step_of(checkpoint)
     before = run.held_out_measures(0)
-    start = starting_policy(run)
+    start_model = starting_policy(run)
 
     bar = progress_bar(settings.steps, settings.algo, "step", initial=steps_made)
     with Interrupts() as interrupts, bar:
         for step in range(steps_made, settings.steps):
             problems = problems_of_step(run.problems, settings, step)
-            report = train_step(run.policy, start, problems, optimizer, settings, step)
+            report = train_step(run.policy, start_model, problems, optimizer, settings, step)
             measured = run.log(report, step + 1)
             warn_of_few_constructions(run)
             if step % settings.show_every == 0:
@@ -510,9 +522,9 @@ def starting_policy(run: Run) -> Transformer | None:
     """The policy that RL began with, where a KL to it is wanted."""
     if not (run.settings.kl_rows or run.settings.kl_coef):
         return None
-    start = Transformer.from_pretrained(run.folder.checkpoint(0))
-    start.dtype = run.settings.dtype
-    return start.to(run.policy.model.device).requires_grad_(False)
+    start_model = Transformer.from_pretrained(run.folder.checkpoint(0))
+    start_model.compute_in = run.settings.dtype
+    return start_model.to(run.policy.model.device).requires_grad_(False)
 
 
 def print_outcome(run: Run, before: dict[str, Any]) -> None:
@@ -522,7 +534,8 @@ def print_outcome(run: Run, before: dict[str, Any]) -> None:
     for record in reversed(read_lines(run.folder.path / "samples.jsonl")):
         if record["right"] and record.get("diagnosis_tokens") and record.get("prefix_tokens"):
             print(f"A trajectory that the policy constructed in step {record['step']},", end=" ")
-            print(f"from a wrong answer of its own:\n\n{metrics.format_parts(record['parts'])}\n")
+            parts = metrics.format_parts(record["parts"], has_diagnosis=True)
+            print(f"from a wrong answer of its own:\n\n{parts}\n")
             break
     if settings.constructs:
         counts = metrics.counts_of_steps(run.folder.logged("rl"))
@@ -571,7 +584,7 @@ def load_policy(settings: Settings, resumed: Path | None) -> Policy:
         policy = Policy.from_pretrained(name, device, settings.dtype)
     else:
         policy = coldstart.new_policy(settings, device)
-        policy.model.dtype = settings.dtype
+        policy.model.compute_in = settings.dtype
     if settings.checkpointing:
         blocks.checkpoint_blocks(policy.model)
     if settings.compile:
@@ -614,10 +627,8 @@ def print_plan(run: Run) -> None:
 
 
 def start_of_rl(run: Run, resumed: Path | None) -> Path:
-    """The checkpoint that RL starts from or goes on from; before the first, the cold start.
-
-    Afterwards a run that is resumed lacks what it was stopped before, and nothing is made twice.
-    """
+    """Make what there is not yet of: the cold start, the checkpoint step-0, the report on
+    constructions. Returns the checkpoint that RL starts from or goes on from."""
     settings = run.settings
     checkpoint = resumed
     if checkpoint is None or is_in_coldstart(checkpoint):

@@ -179,7 +179,7 @@ def main() -> None:
     for name, origin in (("G_orig", "sampled"), ("G_ref", "constructed")):
         shown = []
         for trajectory, advantage in zip(step["batch"], step["all_advantages"], strict=True):
-            if trajectory.group == made.group and trajectory.origin == origin:
+            if trajectory.question_number == made.question_number and trajectory.origin == origin:
                 shown.append(f"{trajectory.reward:g} ({advantage:+.2f})")
         print(f"\n{name}: rewards (advantages) {', '.join(shown)}")
     if options.svg:

@@ -6,8 +6,7 @@ else, makes the gradient of the mean negative log-prob.
 OPSD, on-policy self-distillation, pulls the policy on the bare question towards the same policy
 with a right answer in sight (its teacher). The advantage of each token is log p_teacher - log
 p_policy, so that the expected gradient is that of the per-token KL(policy || teacher). Called by
-train.py for --algo sft and opsd, and by augment.py and coldstart.py for the prompt that shows an
-answer.
+train.py for --algo sft and opsd.
 """
 
 import random
@@ -18,24 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from support.hinted import hinted_question
 from support.logprobs import padded, score
 from support.settings import Settings, seed_of
-
-HINTED = {  # for the tiny model (--synthesis brief), and for a checkpoint
-    "instruct": "{question}\n\nA right answer, for your eyes only:\n{sibling}\n\n"
-    "Answer the problem in your own words.",
-    "brief": "{question}\n{sibling}\nAgain:",
-}
-
-
-def hinted_question(question: str, sibling: str, style: str) -> str:
-    """The question with a right answer in sight: what OPSD's teacher reads, and who looks for the
-    first error of a wrong answer (augment.keep_to_first_errors)."""
-    if style == "brief":  # every line says what it is, as in the synthesis prompt
-        sibling = "\n".join(f"right:{line}" for line in sibling.split("\n"))
-    wording = "brief" if style == "brief" else "instruct"
-    return HINTED[wording].format(question=question, sibling=sibling)
-
 
 # ---------------------------------------------------------------- SFT
 
@@ -50,7 +34,7 @@ def right_constructions(trajectories: Sequence[Any]) -> list[Any]:
 
 @dataclass
 class Hinted:
-    """An answer behind the teacher's prompt."""
+    """An answer after the teacher's prompt."""
 
     prompt_ids: list[int]
     token_ids: list[int]
@@ -59,7 +43,7 @@ class Hinted:
 def with_a_right_sibling(
     trajectories: Sequence[Any], groups: Sequence[Any], policy: Any, settings: Settings, seed: int
 ) -> tuple[list[Any], list[Hinted]]:
-    """The sampled answers that have a right sibling, and each behind the question with one of those
+    """The sampled answers that have a right sibling, and each after the question with one of those
     in sight.
 
     trajectories: those of all groups in order, K of each. An answer is not its own sibling. Where
@@ -70,7 +54,7 @@ def with_a_right_sibling(
     students = []
     teachers = []
     for number, trajectory in enumerate(trajectories):
-        group = groups[trajectory.group]
+        group = groups[trajectory.question_number]
         own = number % settings.k
         siblings = [group.texts[i] for i in range(settings.k) if group.grades[i].right and i != own]
         if not siblings:
@@ -86,7 +70,7 @@ def with_a_right_sibling(
 def distillation_advantages(
     policy: Any, students: Sequence[Any], teachers: Sequence[Hinted], settings: Settings
 ) -> Tensor:
-    """log p_teacher - log p_policy of every token (N, T), 0 behind an answer's end."""
+    """log p_teacher - log p_policy of every token (N, T), 0 after an answer's end."""
     if not students:
         return torch.zeros(0, 1)
     arguments = settings.temperature, settings.micro_tokens

@@ -1,6 +1,6 @@
 """Where a wrong answer goes wrong, by the log-probs of the policy that wrote it.
 
-The policy reads the answer twice: behind the bare question, and with a right answer in sight. The
+The policy reads the answer twice: after the bare question, and with a right answer in sight. The
 first error is the first step with a number that the right answer makes less likely by more than
 DOUBT, else the step with the largest fall. Words do not count: two answers that say the same differ
 in them too. Ours, not the paper's;
@@ -18,7 +18,7 @@ DOUBT = 1.0  # nats
 
 
 class Reading(NamedTuple):
-    """An answer, and what it is read behind."""
+    """An answer, and what it is read after."""
 
     answer: str
     alone: list[int]  # ids of the bare question's prompt
@@ -27,7 +27,7 @@ class Reading(NamedTuple):
 
 @dataclass
 class Row:
-    """What is scored: an answer behind one of the two."""
+    """What is scored: an answer after one of the two."""
 
     prompt_ids: list[int]
     token_ids: list[int]
@@ -37,7 +37,7 @@ def up_to_first_errors(
     model: Any, tokenizer: Any, readings: Sequence[Reading], temperature: float, micro_tokens: int
 ) -> list[str]:
     """Each answer up to and including its first error, without white space at its end; "" for an
-    empty one, and for one that does not fit into the model's context behind its prompts."""
+    empty one, and for one that does not fit into the model's context after its prompts."""
     steps = [step_tokens(reading, tokenizer) for reading in readings]
     alone = []
     informed = []
@@ -63,13 +63,13 @@ def up_to_first_errors(
 
 
 def step_tokens(reading: Reading, tokenizer: Any) -> list[list[int]]:
-    """The token ids of each step of the answer behind its question."""
-    behind = list(reading.alone)
+    """The token ids of each step of the answer after its question."""
+    after = list(reading.alone)
     steps = []
     for step in split_steps(reading.answer):
-        token_ids = tokenizer.encode(step, behind)
+        token_ids = tokenizer.encode(step, after)
         steps.append(token_ids)
-        behind += token_ids
+        after += token_ids
     return steps
 
 

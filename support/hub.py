@@ -36,7 +36,7 @@ ROPE_SOURCES = ["rope_scaling", "rope_parameters"]
 
 # The fields that are whole numbers above 0, each with the most that is believed: far above every
 # model there is, and low enough that a wrong config.json cannot make us build for hours.
-# A field that can be worked out stands behind its sources.
+# A field that can be worked out stands after its sources.
 SIZES = {
     "vocab_size": 10**7,
     "hidden_size": 10**6,

@@ -167,7 +167,7 @@ def score(
 
 
 def padded(values: list[list[float]]) -> Tensor:
-    """Numbers of each answer's tokens as (N, T), 0 behind them."""
+    """Numbers of each answer's tokens as (N, T), 0 after them."""
     return pad_sequence([torch.tensor(numbers) for numbers in values], batch_first=True)
 
 

@@ -71,7 +71,7 @@ def count_wrong_and_truncated(group: Any) -> int:
 
 def is_mixed(group: Any) -> bool:
     """Whether it holds right and wrong answers."""
-    return 0 < group.right < len(group.grades)
+    return 0 < group.n_right < len(group.grades)
 
 
 def construction_metrics(constructions: Sequence[Any]) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def construction_metrics(constructions: Sequence[Any]) -> dict[str, Any]:
     made = [c for c in constructions if not c.refused]
     rewards_of_question = defaultdict(set)
     for c in made:
-        rewards_of_question[c.group].add(c.grade.reward)
+        rewards_of_question[c.question_number].add(c.grade.reward)
     return {
         "pairs": len(constructions),
         "parse_share": mean(c.parsed for c in constructions),
@@ -102,7 +102,7 @@ def construction_metrics(constructions: Sequence[Any]) -> dict[str, Any]:
 
 
 def is_micro_reflective(construction: Any) -> bool:
-    """Whether it is what TAPO wants to train on: a wrong prefix with a diagnosis behind it."""
+    """Whether it is what TAPO wants to train on: a wrong prefix with a diagnosis after it."""
     has_parts = construction.prefix_tokens > 0 and construction.diagnosis_tokens > 0
     return not construction.refused and has_parts
 
@@ -151,7 +151,7 @@ def names_what_is_right(construction: Any, strict: bool) -> bool:
 def construction_counts(constructions: Sequence[Any]) -> dict[str, int]:
     """Of so many pairs: replies that parsed ("assisted": that ended by themselves); trajectories
     whose prefix is one step of the wrong answer or more, word for word and whole; that have a
-    diagnosis right behind it; one that is concrete (is_concrete); that are right.
+    diagnosis right after it; one that is concrete (is_concrete); that are right.
 
     With --synthesis assisted the program sees to "verbatim", and begins the diagnosis.
     """
@@ -228,7 +228,7 @@ def token_record(trajectory: Any, tokenizer: Any) -> dict[str, Any]:
     and its tokens as [text, log-prob, entropy, OTS weight].
 
     The texts join to y_ref's. Log-prob and entropy are in nats, under the policy before the update
-    and behind the bare question; the weight is OTS's own, also with --no-ots. Nothing where no
+    and after the bare question; the weight is OTS's own, also with --no-ots. Nothing where no
     update has measured it (--lambda 0).
     """
     if not trajectory.token_measures:
@@ -302,10 +302,17 @@ def gradient_metrics(model: nn.Module, from_sampled: list[Tensor]) -> dict[str, 
 # ---------------------------------------------------------------- samples for the eye
 
 
-def format_parts(parts: Sequence[str]) -> str:
-    """A constructed trajectory with its parts named: wrong prefix, diagnosis, correction."""
+def format_parts(parts: Sequence[str], has_diagnosis: bool) -> str:
+    """A constructed trajectory with its parts named."""
+    prefix, line, rest = parts
+    if has_diagnosis:
+        named = {"wrong prefix": prefix, "diagnosis": line, "correction": rest}
+    else:
+        named = {"wrong prefix": prefix, "no diagnosis": f"{line}\n{rest}".strip()}
     lines = []
-    for name, text in zip(("wrong prefix", "diagnosis", "correction"), parts, strict=True):
+    for name, text in named.items():
+        if not text:
+            continue
         first_line, *other_lines = text.split("\n")
         lines.append(f"  {name:>12} | {first_line}")
         for line in other_lines:
@@ -327,7 +334,7 @@ def format_construction(record: Mapping[str, Any]) -> str:
         blocks.append(f"[refused: {record['refused']}; the reply]\n{record['reply']}")
     else:
         outcome = "right" if record["right"] else "wrong"
-        parts = format_parts(record["parts"])
+        parts = format_parts(record["parts"], record["diagnosis_tokens"] > 0)
         blocks.append(f"[trajectory y_ref, ends {outcome}]\n{parts}")
     return "\n\n".join(blocks) + "\n"
 
@@ -341,7 +348,7 @@ def whole_samples(groups: Sequence[Any], constructions: Sequence[Any], step: int
         if made.grade.right and made.diagnosis_tokens:
             reward = made.grade.reward
             heading = f"[constructed, reward {reward:g}]"
-            parts = format_parts(made.parts)
+            parts = format_parts(made.parts, has_diagnosis=True)
             blocks.append(f"{heading} {made.problem.question}\n{parts}")
             break
     return "\n\n".join(blocks) + "\n"

@@ -1,4 +1,4 @@
-"""Answers packed behind their prompts into one row of tokens, each prompt once and nothing padded.
+"""Answers packed after their prompts into one row of tokens, each prompt once and nothing padded.
 
 A batch of answers holds each question's prompt K times, and padding wherever lengths differ. A
 packed row has neither. All that works token by token (projections, norms, the feed-forward part)
@@ -117,14 +117,14 @@ class Packed:
     [[1, 1, 0], [1, 0, 0], [1, 1, 1]]
     >>> packed.ids[0][packed.predictors[2]].tolist()  # before 7, 8, 9
     [3, 7, 8]
-    >>> packed.visible[1, 0, 0].tolist()  # 6 sees 1 and 2, itself, and nothing behind itself
+    >>> packed.visible[1, 0, 0].tolist()  # 6 sees 1 and 2, itself, and nothing after itself
     [True, True, True, False, False]
     """
 
     ids: Tensor  # (1, M) the prompts, then the answers
     positions: Tensor  # (1, M) of each token in its own text
-    prompts: Tensor  # (P, S) where in the row each prompt's tokens stand; 0 behind its end
-    answers: Tensor  # (B, T) where each answer's tokens stand; 0 behind its end
+    prompts: Tensor  # (P, S) where in the row each prompt's tokens stand; 0 after its end
+    answers: Tensor  # (B, T) where each answer's tokens stand; 0 after its end
     context: Tensor  # (B, S + T) where all stands that an answer can see: its prompt, then itself
     visible: Tensor  # (B, 1, T, S + T) bool, what each of its tokens does see of that
     unpadded: Tensor  # (M,) where the row's tokens stand in prompts and answers, both flattened
@@ -253,7 +253,7 @@ def pack(rows: Sequence[HasTokens], device: torch.device) -> Packed:
 
 
 def places_of(starts: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Where in the row the tokens of some texts stand, (texts, longest), 0 behind their ends; and
+    """Where in the row the tokens of some texts stand, (texts, longest), 0 after their ends; and
     which exist."""
     steps = torch.arange(int(lengths.max()))
     exists = steps < lengths[:, None]

@@ -250,7 +250,7 @@ def constructions_in_words(run: RunLog) -> str:
         "li",
         f"<b>{escaped(run.name)}</b>, its last {len(steps)} steps: in {flat:.0%} of the groups all "
         "constructions of a question earned the same, and nothing was learned from them. The mean "
-        "OTS weight of the first token behind the wrong prefix, which decides to reflect, was "
+        "OTS weight of the first token after the wrong prefix, which decides to reflect, was "
         f"{weight:.2f}.",
     )
 

@@ -5,7 +5,7 @@ mkldnn._linear_pointwise does that from a copy in oneDNN's own layout in 60 to 7
 time with 1 to 16 rows of SmolLM2's shape; for the tiny model, whose weights stay in the CPU's
 cache, it is 3 to 6% slower (bench/README.md). Called by rollout.sample, once, and by
 support/plan.py (pays_off); elsewhere than on a CPU, for small or compiled models and where torch
-lacks the operator it does nothing. Deleting it costs speed alone.
+lacks the operator, or the CPU its kernel, it does nothing. Deleting it costs speed alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,7 +38,8 @@ def prepacked_weights(model: Any) -> Iterator[None]:
     """
     on_cpu = model.device.type == "cpu"
     is_large = pays_off(model.config)
-    if not (on_cpu and is_large and has_operator()) or has_compiled_parts(model):
+    can_pack = on_cpu and has_kernel(model.compute_dtype)
+    if not (can_pack and is_large) or has_compiled_parts(model):
         yield
         return
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
@@ -54,8 +55,15 @@ def prepacked_weights(model: Any) -> Iterator[None]:
             vars(module).pop("logits", None)
 
 
-def has_operator() -> bool:
-    return hasattr(torch.ops.mkldnn, "_linear_pointwise")
+def has_kernel(dtype: torch.dtype) -> bool:
+    """Whether torch has the operator, and this CPU the instructions for it: in bfloat16 it raises
+    RuntimeError without AVX-512 or AVX-NE-CONVERT."""
+    mkldnn = torch.ops.mkldnn
+    if not hasattr(mkldnn, "_linear_pointwise"):
+        return False
+    if dtype != torch.bfloat16:
+        return True
+    return hasattr(mkldnn, "_is_mkldnn_bf16_supported") and mkldnn._is_mkldnn_bf16_supported()
 
 
 def has_compiled_parts(model: Any) -> bool:

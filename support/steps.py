@@ -16,7 +16,7 @@ LIST_MARK = re.compile(
 def split_steps(text: str) -> list[str]:
     r"""The steps of an answer; joined they are the answer again.
 
-    A step is a line with the blank lines behind it. A displayed formula, from \\[ to \\] or between
+    A step is a line with the blank lines after it. A displayed formula, from \\[ to \\] or between
     two $$, is one step with the line that it begins on; so is a code block.
 
     >>> split_steps("We add:\n\\[\n2+2=5\n\\]\n\nSo it is 5.")

@@ -133,19 +133,19 @@ class Tokenizer:
             path.parent.mkdir(exist_ok=True)
             write_text(path, text)
 
-    def encode(self, text: str, behind: Sequence[int] = ()) -> list[int]:
-        """Ids of a text as it stands behind these ids, without BOS or EOS.
+    def encode(self, text: str, after: Sequence[int] = ()) -> list[int]:
+        """Ids of a text as it stands after these ids, without BOS or EOS.
 
         A tokenizer of the SentencePiece kind puts a word boundary before a text that is encoded on
-        its own, which an answer behind its prompt does not have. So the end of the prompt is
+        its own, which an answer after its prompt does not have. So the end of the prompt is
         encoded with the text, and its ids are cut off again. Where the two would grow together, the
-        text is put behind a line break instead, and else it is encoded on its own.
+        text is put after a line break instead, and else it is encoded on its own.
 
         A special token that is spelled out in the text stays text: only we end an answer.
         """
         self.inner.encode_special_tokens = any(special in text for special in self.specials)
-        end_of_prompt = self.inner.decode(list(behind[-SEAM:]), skip_special_tokens=False)
-        for before in (end_of_prompt, "\n") if behind else ():
+        end_of_prompt = self.inner.decode(list(after[-SEAM:]), skip_special_tokens=False)
+        for before in (end_of_prompt, "\n") if after else ():
             kept = self.encode_plainly(before)
             joint = self.encode_plainly(before + text)
             if joint[: len(kept)] == kept:
@@ -226,12 +226,12 @@ class Tokenizer:
             rendered = self.render([question, {"role": "assistant", "content": answer}], False)
         except InputError:
             return None  # a template for a single question
-        _, found, behind = rendered.rpartition(answer)
+        _, found, after = rendered.rpartition(answer)
         if not found:
             return None
         self.inner.encode_special_tokens = False
         added = self.inner.get_added_tokens_decoder()
-        for token in self.encode_plainly(behind):
+        for token in self.encode_plainly(after):
             # Some tokenizers have added tokens for runs of spaces, which end nothing.
             if token in added and added[token].content.strip():
                 return token
@@ -281,8 +281,8 @@ def read_tokenizer(folder: Path) -> tokenizers.Tokenizer:
 def place_word_boundaries(inner: tokenizers.Tokenizer, settings: dict[str, Any]) -> None:
     """Put the word boundaries of Llama 2's tokenizer where transformers 5 puts them.
 
-    A tokenizer.json of that kind can put one behind every special token. The class that
-    tokenizer_config.json names puts one before the first word of a text alone, or behind special
+    A tokenizer.json of that kind can put one after every special token. The class that
+    tokenizer_config.json names puts one before the first word of a text alone, or after special
     tokens too where the settings say "legacy".
     """
     if str(settings.get("tokenizer_class")).removesuffix("Fast") != "LlamaTokenizer":
@@ -470,7 +470,7 @@ class GenerationBlock(jinja2.ext.Extension):
     def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        # A block of its own: what is set within it is not seen behind it.
+        # A block of its own: what is set within it is not seen after it.
         block = jinja2.nodes.CallBlock(self.call_method("content"), [], [], body)
         return block.set_lineno(line)
 

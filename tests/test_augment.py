@@ -29,7 +29,7 @@ from checker import Grade
 from coldstart import is_worth_learning
 from rollout import Group, Policy, Rollout
 from support import first_error
-from support.baselines import hinted_question
+from support.hinted import hinted_question
 from support.metrics import construction_metrics, construction_record, format_parts
 from support.settings import Settings
 from support.tokenizer import PLAIN, Tokenizer
@@ -64,9 +64,9 @@ def test_up_to_m_max_wrong_answers_are_paired_with_right_siblings_of_the_same_qu
     ]
     settings = Settings(n_pos=2, n_neg=4, m_max=4)
     pairs = select_candidates(groups, settings, seed=0)
-    assert [pair.group for pair in pairs] == [0] * 4 + [2] * 4
+    assert [pair.question_number for pair in pairs] == [0] * 4 + [2] * 4
     for pair in pairs:
-        group = groups[pair.group]
+        group = groups[pair.question_number]
         assert pair.problem is group.problem
         assert not group.grades[group.texts.index(pair.wrong)].right
         assert group.grades[group.texts.index(pair.sibling)].right
@@ -208,8 +208,8 @@ def construct_one(tokenizer, monkeypatch):
     ) -> Construction:
         settings = Settings(**{"max_new_tokens": 100, **changes})
 
-        def replies(policy, prompts, n, **sampling) -> list[list[Rollout]]:
-            assert n == 1 and sampling["max_new_tokens"] == settings.max_reply_tokens
+        def replies(model, prompts, **sampling) -> list[list[Rollout]]:
+            assert sampling["max_new_tokens"] == settings.max_reply_tokens
             assert sampling["temperature"] == settings.reply_temperature
             if asked is not None:
                 asked.extend(prompts)
@@ -218,7 +218,7 @@ def construct_one(tokenizer, monkeypatch):
                 ids = [*ids, tokenizer.eos_id]
             return [[Rollout(prompt, ids, [0.0] * len(ids), finish)] for prompt in prompts]
 
-        monkeypatch.setattr(augment, "sample_from", replies)
+        monkeypatch.setattr(augment, "sample", replies)
         model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=context))
         pair = Construction(0, Problem("Q?", "5"), WRONG, sibling)
         (made,) = construct(Policy(model, tokenizer), [pair], settings, seed=0)
@@ -267,12 +267,12 @@ def test_a_construction_is_tokenised_as_it_stands_behind_the_bare_question(
     monkeypatch.setattr(tokenizer.inner, "normalizer", normal)
     prompt = tokenizer.question_prompt("Q?")
     alone = tokenizer.encode(REFLECTIVE)
-    behind = tokenizer.encode(REFLECTIVE, behind=prompt)
-    assert alone != behind and tokenizer.decode(behind) == REFLECTIVE
+    after = tokenizer.encode(REFLECTIVE, after=prompt)
+    assert alone != after and tokenizer.decode(after) == REFLECTIVE
     made = construct_one(format_reply("a", REFLECTIVE))
-    assert made.token_ids == [*behind, tokenizer.eos_id]
-    wrong = tokenizer.encode(WRONG, behind=prompt)
-    assert made.prefix_tokens == common_prefix(behind, wrong) > 0
+    assert made.token_ids == [*after, tokenizer.eos_id]
+    wrong = tokenizer.encode(WRONG, after=prompt)
+    assert made.prefix_tokens == common_prefix(after, wrong) > 0
     assert made.parts == ["2+2=5", "Wait, 2+2=5 is wrong.", RIGHT]
 
 
@@ -343,10 +343,25 @@ def test_metrics_are_shares_of_pairs_and_of_trajectories(construct_one):
 def test_the_parts_of_a_construction_are_told_apart(construct_one):
     made = construct_one(format_reply("a", REFLECTIVE))
     assert made.parts == ["2+2=5", "Wait, 2+2=5 is wrong.", RIGHT]
-    lines = format_parts(made.parts).split("\n")
+    lines = format_parts(made.parts, has_diagnosis=True).split("\n")
     named = [line.split(" | ")[0].strip() for line in lines if not line.startswith(" " * 14)]
     assert named == ["wrong prefix", "diagnosis", "correction"]
     assert "     diagnosis | Wait, 2+2=5 is wrong." in lines
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        (
+            ["8-2=5", "8-2=6", "#### 6"],
+            "  wrong prefix | 8-2=5\n  no diagnosis | 8-2=6\n               | #### 6",
+        ),
+        (["", "8-2=6", "#### 6"], "  no diagnosis | 8-2=6\n               | #### 6"),
+        (["8-2=5", "", ""], "  wrong prefix | 8-2=5"),
+    ],
+)
+def test_what_is_no_diagnosis_is_not_called_one(parts, expected):
+    assert format_parts(parts, has_diagnosis=False) == expected
 
 
 # ---------------------------------------------------------------- --synthesis assisted
@@ -357,7 +372,7 @@ LONG = "We have 2 and 2.\n2+2=5\n5+1=6\n#### 6"
 
 @pytest.fixture
 def letters() -> Tokenizer:
-    """A tokenizer of single characters, but for a full stop with the line breaks behind it."""
+    """A tokenizer of single characters, but for a full stop with the line breaks after it."""
     inner = tokenizers.Tokenizer(models.BPE())
     inner.decoder = decoders.Fuse()
     alphabet = sorted(set(string.printable))
@@ -379,7 +394,7 @@ class Assisted:
         self.scored: list[tuple[list[int], float]] = []  # prompts, temperatures
         self.asked: list[str] = []
         monkeypatch.setattr(first_error, "score", self.score)
-        monkeypatch.setattr(augment, "sample_from", self.sample_from)
+        monkeypatch.setattr(augment, "sample", self.sample)
 
     def score(self, model, rows, temperature, micro_tokens) -> list[list[float]]:
         scored = []
@@ -393,11 +408,11 @@ class Assisted:
             scored.append(logprobs)
         return scored
 
-    def sample_from(self, policy, prompts, n, **sampling) -> list[list[Rollout]]:
+    def sample(self, model, prompts, **sampling) -> list[list[Rollout]]:
         replies = []
         for prompt in prompts:
             self.asked.append(self.tokenizer.decode(prompt))
-            ids = [*self.tokenizer.encode(self.reply, behind=prompt), self.tokenizer.eos_id]
+            ids = [*self.tokenizer.encode(self.reply, after=prompt), self.tokenizer.eos_id]
             replies.append([Rollout(prompt, ids, [0.0] * len(ids), "stop")])
         return replies
 
@@ -438,7 +453,7 @@ def test_the_prefix_and_the_reply_keep_their_spaces_with_sentencepiece(monkeypat
 
 
 def test_an_error_is_looked_for_as_the_answer_was_sampled(monkeypatch):
-    """Behind the prompt of the bare question, at the temperature of answers."""
+    """After the prompt of the bare question, at the temperature of answers."""
     tokenizer = sentencepiece("first")
     policy = Assisted(tokenizer, monkeypatch, {}, FIXED)
     policy.construct(temperature=0.7, reply_temperature=0.3)
@@ -452,7 +467,7 @@ def test_where_no_number_is_doubted_enough_the_most_doubted_ends_the_prefix(lett
 
 
 def test_a_kept_full_stop_is_prefix_though_its_token_holds_other_line_breaks(letters, monkeypatch):
-    """In Qwen's tokenizer a full stop and the line breaks behind it are one token."""
+    """In Qwen's tokenizer a full stop and the line breaks after it are one token."""
     wrong = "So it is 5.\n#### 5"
     made = Assisted(letters, monkeypatch, {"5.": 2.0}, FIXED).construct(wrong)
     assert made.kept == made.parts[0] == "So it is 5."
@@ -490,7 +505,7 @@ def test_an_answer_too_long_to_be_read_beside_the_right_one_is_not_rewritten(let
 
 
 def test_an_answer_that_was_read_but_has_no_room_for_a_reply_is_not_rewritten(letters, monkeypatch):
-    """What it is read behind is shorter than what is asked."""
+    """What it is read after is shorter than what is asked."""
     policy = Assisted(letters, monkeypatch, {"5": 2.0}, FIXED)
     policy.model.config.max_position_embeddings = 300
     made = policy.construct()
@@ -531,7 +546,7 @@ def test_the_command_shows_the_newest_constructions_in_full(
     assert right.startswith("4\n\n[question, gold 5] Q?\n\n")
     assert f"[wrong answer y-]\n{WRONG}\n" in right
     assert f"[right sibling y+]\n{RIGHT}\n" in right
-    parts = format_parts(["2+2=5", "Wait, 2+2=5 is wrong.", RIGHT])
+    parts = format_parts(["2+2=5", "Wait, 2+2=5 is wrong.", RIGHT], has_diagnosis=True)
     assert f"[trajectory y_ref, ends right]\n{parts}\n" in right
 
 

@@ -11,20 +11,16 @@ import train
 from augment import marked_difference
 from model import Transformer
 from rollout import Trajectory, answer_problems
-from support.baselines import (
-    baseline_batch,
-    distillation_advantages,
-    hinted_question,
-    with_a_right_sibling,
-)
+from support.baselines import baseline_batch, distillation_advantages, with_a_right_sibling
 from support.files import read_lines
+from support.hinted import hinted_question
 from support.optim import adamw
 from support.settings import seed_of
 from train import problems_of_step, sampled_trajectories, update_policy
 
 
 def constructed(ids: list[int]) -> Trajectory:
-    """A right construction behind a prompt of two tokens."""
+    """A right construction after a prompt of two tokens."""
     return Trajectory([1, 2], ids, 1.0, origin="constructed")
 
 
@@ -94,11 +90,11 @@ def test_the_teacher_scores_the_very_tokens_with_a_right_sibling_in_sight(learne
     sampled = sampled_trajectories(groups)
     students, teachers = with_a_right_sibling(sampled, groups, policy, run.settings, 0)
 
-    taught = [t for t in sampled if groups[t.group].right - t.reward > 0]
+    taught = [t for t in sampled if groups[t.question_number].n_right - t.reward > 0]
     assert students == taught and 0 < len(students) < len(sampled)
     assert [teacher.token_ids for teacher in teachers] == [s.token_ids for s in students]
     for student, teacher in zip(students, teachers, strict=True):
-        group = groups[student.group]
+        group = groups[student.question_number]
         others = [
             text
             for text, rollout, grade in zip(group.texts, group.rollouts, group.grades, strict=True)

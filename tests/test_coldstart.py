@@ -33,8 +33,8 @@ from coldstart import (
 from data import load_problem_sets
 from eval import evaluate
 from rollout import Group, Policy, Rollout, Trajectory
-from support.baselines import hinted_question
 from support.files import read_lines
+from support.hinted import hinted_question
 from support.metrics import fidelity
 from support.reflection import is_reflective
 from support.runs import RunFolder
@@ -95,7 +95,7 @@ def test_cold_start_examples_teach_the_formats_that_are_read_back():
             assert not parsed.refused and parsed.reconstruction == text
             assert "should be" in parsed.analysis
 
-        request, answer = made["again"]
+        request, answer = made["hinted"]
         assert request == hinted_question(question, solution, "brief") and answer == solution
         assert "wrong:" not in request  # the teacher sees no mistake
 

@@ -13,15 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import eval as evaluation
 from data import load_problems
-from eval import (
-    Answer,
-    answers_to,
-    evaluate,
-    majority_is_right,
-    pass_at_k,
-    standard_error,
-    summarize,
-)
+from eval import Answer, answers_to, evaluate, majority_score, pass_at_k, standard_error, summarize
 from rollout import Policy
 from support.files import read_lines
 from support.summaries import format_table
@@ -49,9 +41,9 @@ def test_pass_at_k_is_the_share_of_subsets_that_hold_a_right_answer():
 
 def test_the_majority_counts_equal_answers_as_one_and_shares_ties():
     votes = [answer(x, False) for x in ("1/2", "3", "0.5", "7", None, None, None)]
-    assert majority_is_right(votes, "0.50") == 1.0
-    assert majority_is_right([answer("3", True), answer("4", False)], "3") == 0.5
-    assert majority_is_right([answer(None, False)], "3") == 0.0
+    assert majority_score(votes, "0.50") == 1.0
+    assert majority_score([answer("3", True), answer("4", False)], "3") == 0.5
+    assert majority_score([answer(None, False)], "3") == 0.0
 
 
 def test_the_standard_error_is_over_questions():
@@ -138,7 +130,7 @@ def test_a_model_whose_numbers_are_not_finite_has_no_score(
     flags = ("--data", learned / "problems.jsonl", "--samples", samples, "--out", out)
     code, printed, err = run_cli(monkeypatch, capsys, evaluation.main, folder, *flags)
     assert code == 2 and printed == "" and not out.exists()
-    error = err.splitlines()[-1]  # behind the bar
+    error = err.splitlines()[-1]  # after the bar
     assert error.startswith("error: ") and "finite" in error
 
 
@@ -155,7 +147,7 @@ def measure(learned, tmp_path, monkeypatch, capsys):
         portions = []
 
         def killed(*arguments, **sampling):
-            portions.append(sampling["first"])
+            portions.append(sampling["problems_before"])
             if len(portions) == killed_in:
                 raise KeyboardInterrupt
             return answers_to(*arguments, **sampling)

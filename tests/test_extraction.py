@@ -390,7 +390,7 @@ AROUND_BOXES = [
 ]
 
 # What follows a stated answer, and what is the conclusion of a sentence.
-BEHIND = [
+AFTER = [
     ("\\boxed{42}.\n\nWait, I forgot the tax. So the final answer is 43.", "43"),
     ("\\boxed{42}\n\nWait, what about the tax? It is 1.", None),
     ("\\boxed{42}\n\nHmm, that can't be right.", None),
@@ -444,7 +444,7 @@ BEHIND = [
 
 @pytest.mark.parametrize(
     ("text", "answer"),
-    [*FOUND, *BOXES, *AROUND_BOXES, *TAGS, *SHOWN, *HASHES, *SAID, *BOLD, *ATTACKED, *BEHIND],
+    [*FOUND, *BOXES, *AROUND_BOXES, *TAGS, *SHOWN, *HASHES, *SAID, *BOLD, *ATTACKED, *AFTER],
 )
 def test_the_stated_answer_is_found(text, answer):
     assert extract_answer(text) == answer

@@ -11,7 +11,7 @@ from support.first_error import Reading, up_to_first_errors
 def test_the_same_tokens_are_scored_behind_the_question_and_with_a_right_answer_in_sight(
     monkeypatch,
 ):
-    """They are those of the answer behind its prompt: on its own, each of its steps would begin
+    """They are those of the answer after its prompt: on its own, each of its steps would begin
     with a word boundary."""
     tokenizer = sentencepiece("first")
     answer = "First 2+2=5\nfour is wrong."

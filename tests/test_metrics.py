@@ -142,7 +142,7 @@ def test_a_construction_is_logged_whole_and_as_json():
     made = construction(3, 0.5, y_ref="#### 5", token_ids=[7, 8], parts=["", "", "#### 5"])
     record = construction_record(made, step=4)
     assert json.loads(json.dumps(record)) == record
-    expected = {"step": 4, "problem": "Q?", "gold": "5", "group": 3, "wrong": "#### 6"}
+    expected = {"step": 4, "problem": "Q?", "gold": "5", "question_number": 3, "wrong": "#### 6"}
     expected |= {"sibling": "#### 5", "y_ref": "#### 5", "token_ids": [7, 8]}
     expected |= {"right": True, "reward": 0.5, "parts": ["", "", "#### 5"]}
     assert expected.items() <= record.items()

@@ -143,8 +143,8 @@ def test_one_token_at_a_time_equals_all_at_once_for_rows_of_different_lengths():
     """Trap 3: with one query and a cache, SDPA's is_causal sees key 0 only (pytorch #108108)."""
     model = small_model("qwen3", False)
     cache = KVCache(model, 3, 40)
-    cache.rows = 3
-    model.hidden_after(cache, IDS[:, :9])  # rows 0 and 2 have rubbish behind their prompts
+    cache.rows_in_use = 3
+    model.hidden_after(cache, IDS[:, :9])  # rows 0 and 2 have rubbish after their prompts
     cache.lengths[:] = torch.tensor([3, 9, 6])
     go_on_one_token_at_a_time(model, cache)
 
@@ -158,7 +158,7 @@ def test_rows_that_were_padded_on_the_right_go_on_in_the_slots_of_their_padding(
     padded = IDS[:, :9].clone()
     padded[torch.arange(9) >= lengths[:, None]] = 0
     cache = KVCache(model, 3, 40)
-    cache.rows = 3
+    cache.rows_in_use = 3
     hidden = model.hidden_after(cache, padded, counts=lengths)  # (3, 9, C)
     assert cache.lengths.tolist() == [3, 9, 6]
     ends = (torch.arange(3), lengths - 1)
@@ -173,7 +173,7 @@ def test_several_tokens_at_once_go_on_after_rows_of_different_lengths():
     model = small_model("qwen3")
     whole = model(IDS)  # (3, 40, V)
     cache = KVCache(model, 3, 40)
-    cache.rows = 3
+    cache.rows_in_use = 3
     done = torch.zeros(3, dtype=torch.long)
     for counts in torch.tensor([[3, 9, 6], [4, 1, 2], [1, 1, 5], [7, 6, 1]]):
         steps = torch.arange(int(counts.max()))
@@ -196,7 +196,7 @@ def test_rubbish_in_unused_slots_changes_nothing():
     for rubbish in (0.0, 1e4):
         cache = KVCache(model, 4, 40)
         cache.kv += rubbish
-        cache.rows = 3
+        cache.rows_in_use = 3
         model.hidden_after(cache, IDS[:, :9])
         cache.lengths[:3] = torch.tensor([3, 9, 6])
         outputs.append(model.hidden_after(cache, IDS[:, 9:11]))

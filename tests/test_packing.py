@@ -1,4 +1,4 @@
-"""Answers packed behind their prompts, against each of them alone in one plain pass."""
+"""Answers packed after their prompts, against each of them alone in one plain pass."""
 
 import pytest
 import torch

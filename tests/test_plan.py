@@ -113,7 +113,7 @@ def test_a_step_holds_each_question_once_and_constructions_where_they_are_made()
 
 
 def test_one_row_longer_than_a_micro_batch_still_goes():
-    """A synthesis prompt holds two answers; the cold start learns a whole one behind it. No row is
+    """A synthesis prompt holds two answers; the cold start learns a whole one after it. No row is
     longer than the context of 256."""
     settings = Settings(micro_tokens=1, max_new_tokens=32, max_reply_tokens=40)
     nothing_constructed = replace(settings, stage="rl", algo="grpo")

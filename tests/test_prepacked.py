@@ -8,9 +8,9 @@ from torch import nn
 from rollout import sample
 from support import prepacked
 from support.logprobs import autocast
-from support.prepacked import has_operator, pays_off, prepacked_weights
+from support.prepacked import has_kernel, pays_off, prepacked_weights
 
-pytestmark = pytest.mark.skipif(not has_operator(), reason="torch has no such operator here")
+pytestmark = pytest.mark.skipif(not has_kernel(torch.float32), reason="torch has no such operator")
 IDS = torch.randint(0, 97, (3, 40), generator=torch.Generator().manual_seed(5))
 FAMILIES = [("llama", True), ("qwen2", False), ("qwen3", True), ("gemma", True)]
 
@@ -51,11 +51,12 @@ def test_prepacked_weights_give_the_same_logits_and_leave_nothing_behind(family,
 
 @torch.no_grad()
 @pytest.mark.usefixtures("any_size")
+@pytest.mark.skipif(not has_kernel(torch.bfloat16), reason="this CPU has no kernel for bfloat16")
 @pytest.mark.parametrize(("family", "tied"), FAMILIES)
 def test_in_bfloat16_the_copies_are_rounded_as_autocast_rounds(family, tied):
     model = small_model(family, tied)
     exact = model(IDS)
-    model.dtype = "bfloat16"
+    model.compute_in = "bfloat16"
     with autocast(model):
         rounded = model(IDS)
         with prepacked_weights(model):
@@ -144,11 +145,37 @@ def test_a_small_model_is_left_as_it_is():
         assert replaced(model) == []
 
 
-def test_where_torch_lacks_the_operator_nothing_happens(any_size, monkeypatch):
-    monkeypatch.setattr(prepacked, "has_operator", lambda: False)
+class Lacking:
+    """torch.ops.mkldnn of a torch without the operator, or on a CPU without its bfloat16 kernel."""
+
+    def __init__(self, operator: bool):
+        if operator:
+            self._linear_pointwise = torch.ops.mkldnn._linear_pointwise
+            self._reorder_linear_weight = torch.ops.mkldnn._reorder_linear_weight
+
+    def _is_mkldnn_bf16_supported(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(("operator", "dtype"), [(False, "float32"), (True, "bfloat16")])
+def test_where_the_operator_or_its_kernel_is_lacking_nothing_happens(
+    any_size, monkeypatch, operator, dtype
+):
+    """In bfloat16 the operator ended a run on every CPU without AVX-512."""
+    monkeypatch.setattr(torch.ops, "mkldnn", Lacking(operator))
     model = small_model()
+    model.compute_in = dtype
     with torch.no_grad(), prepacked_weights(model):
         assert replaced(model) == []
+    assert sample(model, [[5, 6]], stop_ids=[], max_new_tokens=2)[0][0].token_ids
+
+
+@pytest.mark.usefixtures("any_size")
+def test_a_cpu_without_the_bfloat16_kernel_packs_in_float32(monkeypatch):
+    monkeypatch.setattr(torch.ops, "mkldnn", Lacking(operator=True))
+    model = small_model()
+    with torch.no_grad(), prepacked_weights(model):
+        assert replaced(model)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3", "gemma"])

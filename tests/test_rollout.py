@@ -64,7 +64,7 @@ def test_the_kept_logprob_is_that_of_the_policy_at_the_sampling_temperature(mode
 @pytest.mark.usefixtures("weights")
 def test_in_bfloat16_the_sampler_and_the_trainer_round_alike(model):
     """With a KV cache in bfloat16, and with weights that are prepacked in it."""
-    model.dtype = "bfloat16"
+    model.compute_in = "bfloat16"
     groups = sample(model, PROMPTS, 4, stop_ids=STOPS, max_new_tokens=24, seed=1)
     of_trainer, of_float32 = [], []
     for answer in flat(groups):
@@ -122,7 +122,7 @@ def test_alone_batched_shuffled_and_with_few_rows_give_the_same(model):
 def test_a_list_that_is_answered_in_portions_draws_what_one_call_draws(model, cut):
     settings = {"stop_ids": STOPS, "max_new_tokens": 24, "seed": 2}
     begun = sample(model, PROMPTS[:cut], 3, **settings)
-    rest = sample(model, PROMPTS[cut:], 3, first=cut, **settings)
+    rest = sample(model, PROMPTS[cut:], 3, prompts_before=cut, **settings)
     assert_same(sample(model, PROMPTS, 3, **settings), [*begun, *rest])
 
 
@@ -164,7 +164,7 @@ def test_a_free_row_goes_to_the_next_answer_and_a_prompt_is_prefilled_once(model
         return prefill(of_model, prompts)
 
     def recorded_hidden_after(cache, ids, counts=None):
-        if cache.lengths[: cache.rows].any():
+        if cache.lengths[: cache.rows_in_use].any():
             steps.append(len(ids))
         return hidden_after(cache, ids, counts)
 
@@ -185,7 +185,7 @@ class TrackedCache:
 
     def __init__(self, drafts: list[Draft]):
         self.holds = [draft.number for draft in drafts]
-        self.rows = len(drafts)
+        self.rows_in_use = len(drafts)
 
     def replace(self, row: int, by: int) -> None:
         self.holds[row] = self.holds[by]
@@ -204,8 +204,8 @@ def test_whatever_rows_end_the_other_drafts_keep_their_own_row_of_the_cache(ende
     retire(drafts, cache)
     left = [draft.number for draft in drafts]
     assert len(left) == len(expected) and set(left) == expected
-    assert cache.rows == len(left)
-    assert cache.holds[: cache.rows] == left
+    assert cache.rows_in_use == len(left)
+    assert cache.holds[: cache.rows_in_use] == left
 
 
 # ---------------------------------------------------------------- beside transformers

@@ -198,7 +198,7 @@ TURN_ENDS = {
     "Gemma": (CHATML.replace("<|im_end|>", "<end_of_turn>"), "<|end|>", "<end_of_turn>"),
     "both in a row": (CHATML.replace("<|im_end|>", "<|eot_id|><|end|>"), "<|end|>", "<|eot_id|>"),
     "template and eos agree": (ZEPHYR, "<|endoftext|>", "<|endoftext|>"),
-    "trimmed, behind a space": (
+    "trimmed, after a space": (
         "{% for m in messages %}{{ m.content | trim }} <|im_end|> {% endfor %}",
         "<|end|>",
         "<|im_end|>",
@@ -254,7 +254,7 @@ def test_an_answer_behind_its_prompt_has_no_word_boundary_of_its_own(kind, answe
     """With TinyLlama every constructed answer began with a piece that never follows a prompt."""
     ours = sentencepiece(kind)
     prompt = ours.question_prompt("How many?")
-    ids = ours.encode(answer, behind=prompt)
+    ids = ours.encode(answer, after=prompt)
     alone = ours.encode(answer)
     assert token_name(ours, alone[0]).startswith(BOUNDARY)
     assert not token_name(ours, ids[0]).startswith(BOUNDARY)
@@ -274,7 +274,7 @@ def test_an_answer_behind_its_prompt_has_no_word_boundary_of_its_own(kind, answe
     "settings", [{}, {"legacy": True}, {"legacy": False}, {"add_prefix_space": False}]
 )
 def test_llamas_word_boundaries_stand_where_transformers_puts_them(tmp_path, kind, settings):
-    """TinyLlama's tokenizer.json has one behind every </s>, and transformers 5 has none there."""
+    """TinyLlama's tokenizer.json has one after every </s>, and transformers 5 has none there."""
     sentencepiece(kind).inner.save(str(tmp_path / "tokenizer.json"))
     fields = {"bos_token": "<s>", "eos_token": "</s>", "chat_template": ZEPHYR, **settings}
     write_json(tmp_path / "tokenizer_config.json", tokenizer_class="LlamaTokenizer", **fields)
@@ -293,8 +293,8 @@ def test_llamas_word_boundaries_stand_where_transformers_puts_them(tmp_path, kin
 def test_an_answer_keeps_white_space_and_spelled_tokens_behind_a_prompt(kind):
     ours = sentencepiece(kind)
     prompt = ours.question_prompt("How many?")
-    assert token_name(ours, ours.encode(" four", behind=prompt)[0]).startswith(BOUNDARY)
-    spelled = ours.encode("</s> four", behind=prompt)
+    assert token_name(ours, ours.encode(" four", after=prompt)[0]).startswith(BOUNDARY)
+    spelled = ours.encode("</s> four", after=prompt)
     assert ours.eos_id not in spelled and ours.decode(spelled) == "</s> four"
 
 
@@ -306,15 +306,15 @@ def test_an_answer_goes_on_with_what_the_prompt_ends_in(kind, ending):
     prompt = ours.prompt(QUESTION[0]["content"])
     ours.inner.encode_special_tokens = False
     joint = ours.encode_plainly(ours.render(QUESTION, True) + "four")
-    assert prompt + ours.encode("four", behind=prompt) == joint
+    assert prompt + ours.encode("four", after=prompt) == joint
 
 
 def test_a_prompt_that_ends_in_a_space_does_not_grow_together_with_the_answer():
-    """'Answer: ' and 'four' would be one piece: then the answer stands as behind a line break."""
+    """'Answer: ' and 'four' would be one piece: then the answer stands as after a line break."""
     ours = sentencepiece("first")
     prompt = ours.encode_plainly("How many? Answer: ")
     assert token_name(ours, prompt[-1]) == BOUNDARY
-    ids = ours.encode("four", behind=prompt)
+    ids = ours.encode("four", after=prompt)
     assert not token_name(ours, ids[0]).startswith(BOUNDARY) and ours.decode(ids) == "four"
 
 
@@ -326,7 +326,7 @@ def test_byte_level_answers_are_what_they_are_on_their_own(tokenizer, tmp_path, 
     chat_folder(tokenizer, tmp_path, chat_template=layout)
     ours = Tokenizer.from_pretrained(tmp_path, 600)
     for question in ("How many?", "", "1 2", "a\n"):
-        assert ours.encode(answer, behind=ours.prompt(question)) == ours.encode(answer)
+        assert ours.encode(answer, after=ours.prompt(question)) == ours.encode(answer)
 
 
 # ---------------------------------------------------------------- the template's environment

@@ -110,7 +110,7 @@ def test_token_ids_go_from_the_sampler_to_the_loss_untouched(learned, tmp_path, 
     assert [t.token_ids for t in rewritten] == [m["token_ids"] for m in made if not m["refused"]]
     assert rewritten
     for trajectory in rewritten:  # on the bare question, and ended
-        question = report.groups[trajectory.group].problem.question
+        question = report.groups[trajectory.question_number].problem.question
         assert trajectory.prompt_ids == run.policy.tokenizer.question_prompt(question)
         assert trajectory.token_ids[-1] == run.policy.tokenizer.eos_id
 
@@ -126,7 +126,7 @@ def test_rewards_and_groups_stay_with_their_questions(learned, tmp_path):
         right = [text.strip() == f"#### {problem.answer}" for text in group.texts]
         assert [grade.right for grade in group.grades] == right
         assert [grade.reward for grade in group.grades] == [float(r) for r in right]
-        assert group.right == sum(right)
+        assert group.n_right == sum(right)
 
 
 def test_sampler_and_trainer_agree_on_the_logprobs(learned, tmp_path):
@@ -415,7 +415,7 @@ def test_a_forked_reward_moves_advantages_and_nothing_that_counts_right_answers(
             "advantages": advantages.view(len(problems), -1)[0].tolist(),
             "metrics": rollout_metrics(groups, eligible),
             "constructed": construction_metrics(constructions),
-            "right": [group.right for group in groups],
+            "right": [group.n_right for group in groups],
             "pairs": select_candidates(groups, settings, 0),
             "summary": summary,
         }

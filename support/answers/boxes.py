@@ -28,7 +28,7 @@ DIFFERENCE = re.compile(
     re.IGNORECASE,
 )
 # "-\boxed{5}", "-$\boxed{5}$", "= - \boxed{5}", "minus \boxed{5}". A dash in front of a space,
-# behind words or at the start of a line, "- $\boxed{5}$", is no minus.
+# after words or at the start of a line, "- $\boxed{5}$", is no minus.
 MINUS = re.compile(
     rf"(?<![-−])[-−]{GLUE}\Z|(?<=[=({{&$])\s*[-−]\s+\Z|\b(?:minus|negative)[\s$]+\Z", re.IGNORECASE
 )
@@ -47,9 +47,9 @@ BEFORE = re.compile(
 )
 
 # "\boxed{5}x + 3", "\boxed{5}-3", "\boxed{5}_3"; but "\boxed{5}m" has a unit.
-GLUED_BEHIND = re.compile(r"(?![mgshL](?![a-zA-Z]))[a-zA-Z](?![a-zA-Z])|[-−.]\d|_\{?\d")
+GLUED_AFTER = re.compile(r"(?![mgshL](?![a-zA-Z]))[a-zA-Z](?![a-zA-Z])|[-−.]\d|_\{?\d")
 # "\boxed{36}\pi", "\boxed{5}^2", "\boxed{5} + 3", "\boxed{5} is wrong"; but not "\boxed{45}^\circ".
-BEHIND = re.compile(
+AFTER = re.compile(
     r"\^(?!\s*\{?\s*(?:\\circ|°|\\text|\\mathrm|\\prime|th|st|nd|rd|\*))"
     r"|[+×·÷/*][\s$]*[\d(]|\+\s*[a-z]\b"
     r"|\\(?:pi|cdot|times|div|sqrt|[dtc]?frac|pm|ln|log|sin|cos)(?![a-z])"
@@ -75,7 +75,7 @@ class Box:
     """A box, from its backslash to its brace."""
 
     start: int
-    end: int = 0  # behind its brace
+    end: int = 0  # after its brace
     content: str = ""
     is_closed: bool = False
 
@@ -117,7 +117,7 @@ def boxed_answer(text: str, boxes: list[Box]) -> str:
     '3, -5'
     """
     found: list[str] = []  # from the last one on
-    start = len(text)  # of the box behind
+    start = len(text)  # of the box after
     for box in reversed(boxes):
         if not box.is_closed:
             return ""
@@ -141,9 +141,9 @@ def boxed_answer(text: str, boxes: list[Box]) -> str:
 def value_and_start(text: str, box: Box) -> tuple[str, int]:
     """What a box says, with a minus in front of it, and where that begins; "" for no answer."""
     before = text[max(0, box.start - NEAR) : box.start].rpartition("\n")[2]
-    behind = text[box.end : box.end + NEAR].partition("\n")[0]
-    is_part = GLUED_BEHIND.match(behind) or GLUED_BEFORE.search(before) or DIFFERENCE.search(before)
-    if is_part or BEHIND.match(CLOSING.sub("", behind)):
+    after = text[box.end : box.end + NEAR].partition("\n")[0]
+    is_part = GLUED_AFTER.match(after) or GLUED_BEFORE.search(before) or DIFFERENCE.search(before)
+    if is_part or AFTER.match(CLOSING.sub("", after)):
         return "", box.start
     minus = MINUS.search(before)
     if minus:

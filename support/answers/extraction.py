@@ -1,7 +1,7 @@
 r"""The final answer that a text states: where it stands, and where it ends.
 
 A mark says where it stands: a box, "#### 42", "The answer is 42", a bold **42** (answer_at_mark).
-What follows the mark is cut at the reasons and remarks behind the answer (answer_in). Each pattern
+What follows the mark is cut at the reasons and remarks after the answer (answer_in). Each pattern
 has an example of what it finds. The doubtful case is no answer: a number that nobody stated as the
 answer must not be paid.
 """
@@ -10,7 +10,7 @@ import re
 
 from support.answers.boxes import boxed_answer, boxes_of
 
-MAX_STATEMENT = 300  # characters behind a mark that are looked at
+MAX_STATEMENT = 300  # characters after a mark that are looked at
 
 # The end of a turn, "The answer is 4.<|im_end|>", or the beginning of the user's. At the start of a
 # text it ends nothing.
@@ -135,7 +135,7 @@ CLAUSE = re.compile(
     r"|\s(?:is|are)\s(?:the|our|my)\s(?:final |correct |right )?answer\b"  # "42 is the answer"
 )
 
-# "The area of the square is 49": the answer stands behind such a word.
+# "The area of the square is 49": the answer stands after such a word.
 VERB = re.compile(r"\b(?:is|are|equals)\s")
 
 # "Since there are 5 workdays, the total is 35": what stands in front of the claim.
@@ -146,7 +146,7 @@ NO_CLAIM = re.compile(
     r"\s*(?:not|(?i:since|because|when|if|given|although|while))\b|.*\b(?:such that|whose)\b"
 )
 
-# "There are 12 eggs, so she needs 3 boxes": the answer comes behind such a word.
+# "There are 12 eggs, so she needs 3 boxes": the answer comes after such a word.
 CONCLUSION = re.compile(
     r"[,;]?\s\(?(?:so|hence|thus|therefore|then|making|giving|meaning|which means)\b"
     r"(?:[^.\n]|\.\d)*"
@@ -185,7 +185,7 @@ def extract_answer(text: str, strict: bool = True) -> str | None:
 
 
 def visible(text: str) -> str:
-    """What a reader is shown: the text behind the thinking, up to the end of the turn.
+    """What a reader is shown: the text after the thinking, up to the end of the turn.
 
     >>> visible("<think>2 or 4?</think> It is 4.<|im_end|> 5")
     'It is 4.'
@@ -202,13 +202,13 @@ def visible(text: str) -> str:
 def tagged_answer(text: str) -> str:
     """The answer in the last <answer> tag: by a mark in it, or else all of it, if it is short."""
     rest = text.rpartition("<answer>")[2]
-    content, closed, behind = rest.partition("</answer>")
+    content, closed, after = rest.partition("</answer>")
     content = content.strip()
     is_short = len(content) <= 200 and LINE.fullmatch(content)
     answer = marked_answer(content)
     if not answer and closed and is_short:
         answer = answer_in(content)
-    return upheld(answer, behind)
+    return upheld(answer, after)
 
 
 def marked_answer(text: str) -> str:
@@ -231,7 +231,7 @@ def answer_at_mark(text: str) -> str:
     if statement:
         return upheld(answer_in(statement), statement)
     bolds = list(BOLD.finditer(text))
-    # A number behind the last bold one shows that this was not the end: "**5** and 7 make 12".
+    # A number after the last bold one shows that this was not the end: "**5** and 7 make 12".
     if bolds and not NUMBER.search(text, bolds[-1].end()):
         return upheld(answer_in(bolds[-1][1]), text[bolds[-1].end() :])
     return ""
@@ -243,16 +243,16 @@ def last_statement(text: str) -> str:
     return text[stated[-1] :] if stated else ""
 
 
-def upheld(answer: str, behind: str) -> str:
-    """The answer, unless the text behind it takes it back; then what is stated there.
+def upheld(answer: str, after: str) -> str:
+    """The answer, unless the text after it takes it back; then what is stated there.
 
     >>> upheld("42", "Wait, I forgot the tax. The answer is 43."), upheld("42", "Wait. Why?")
     ('43', '')
     """
-    doubts = list(SECOND_THOUGHT.finditer(behind))
+    doubts = list(SECOND_THOUGHT.finditer(after))
     if not doubts:
         return answer
-    rest = behind[doubts[-1].end() :]
+    rest = after[doubts[-1].end() :]
     statement = last_statement(rest)
     if statement:
         return answer_in(statement)

@@ -140,7 +140,7 @@ def read_statement(parts: list[Part]) -> Any:
 
 
 def read_rest(exact: list[list[Part]]) -> list[Part]:
-    """What stands behind the only sign ≈."""
+    """What stands after the only sign ≈."""
     if len(exact) != 2:
         raise Unread("an approximation of an approximation")
     return exact[1]
@@ -300,7 +300,7 @@ def read_product(cursor: Cursor) -> Any:
 
 
 def read_signed_power(cursor: Cursor) -> Any:
-    """2 * -3 and 2^-3: one sign may stand behind an operator."""
+    """2 * -3 and 2^-3: one sign may stand after an operator."""
     if cursor.next_is("-"):
         cursor.take()
         return numbers.negative(read_power(cursor))

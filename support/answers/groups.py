@@ -192,7 +192,7 @@ class Cursor:
         return all(is_plain_number(self.peek(place)) for place in places)
 
     def is_plain_fraction(self) -> bool:
-        """Whether 2/3 follows behind a space."""
+        """Whether 2/3 follows after a space."""
         top, sign, bottom = (self.peek(place) for place in range(3))
         return (
             top.kind == "number"

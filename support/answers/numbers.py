@@ -176,7 +176,7 @@ class Evaluation:
     """The value of an expression at one point, computed with a number of digits.
 
     range is the largest power of ten, or of a tenth, among its parts. What cancels is wrong in the
-    digits behind it: 10^20 + x - 10^20, with 50 digits, has 30 right ones.
+    digits after it: 10^20 + x - 10^20, with 50 digits, has 30 right ones.
     """
 
     point: dict[str, Any]  # the letters' values

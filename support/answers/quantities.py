@@ -215,7 +215,7 @@ def is_in_one_number(part: Part) -> bool:
 
 
 def magnified(value: Any, cursor: Cursor, is_simple: bool) -> Any:
-    """The value times the magnitudes behind it: 5 hundred thousand; of one number only."""
+    """The value times the magnitudes after it: 5 hundred thousand; of one number only."""
     while cursor.word() in words.MAGNITUDES:
         if not is_simple:
             raise Unread("a magnitude of more than one number")
@@ -239,7 +239,7 @@ def unit_of(parts: list[Part], currency: str) -> str:
             cursor.take()
         unit += "/" + simple_unit(cursor)
     if cursor.rest() or not unit:
-        raise Unread("words behind a value that are no unit")
+        raise Unread("words after a value that are no unit")
     return words.SPEEDS.get(unit, unit)
 
 
@@ -284,7 +284,7 @@ def counted(word: str, cursor: Cursor) -> str:
 
 
 def skip_contents(cursor: Cursor) -> None:
-    """2 cups of flour, 7 pieces of red candy: what stands behind "of" is not the unit."""
+    """2 cups of flour, 7 pieces of red candy: what stands after "of" is not the unit."""
     if cursor.word() == "of" and is_counted(cursor.word(1)):
         cursor.take()
         while is_counted(cursor.word()):

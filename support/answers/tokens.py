@@ -4,7 +4,7 @@ r"""From the text of an answer to its tokens: one spelling for what looks alike.
     2cosx                   becomes   2  \cos  x
 
 Letters become words, functions or single variables here. What is left out is listed: layout, the
-$ around formulas, quotes and asterisks around an answer, a full stop behind it. What is not known
+$ around formulas, quotes and asterisks around an answer, a full stop after it. What is not known
 is a token of its own, which the grammar refuses.
 """
 
@@ -69,7 +69,7 @@ RESPELLED: list[tuple[str, Any]] = [
     (r"\^ ?\{? ?\\circ(?![A-Za-z]) ?\}?|º", "°"),
     ("℃", "°C"),
     (r"° ?([CF])(?![A-Za-z])", lambda m: {"C": "° Celsius", "F": "° Fahrenheit"}[m[1]]),
-    # Units of one letter at the end, behind a space: 5 m, 144 m^3, 9.8 m/s^2.
+    # Units of one letter at the end, after a space: 5 m, 144 m^3, 9.8 m/s^2.
     (r"(?<=[0-9]) ([mgshL])(?=(?:\^\{?[23]\}?)?(?:/[a-z]+(?:\^\{?2\}?)?)?[ .$]*$)", r"\\text{ \1}"),
     ("(?<=[0-9]) ?x ?(?=10 ?\\^)", "*"),  # 6.02 x 10^23
     # What stands around an answer: **73**, '73' and "73" are 73.

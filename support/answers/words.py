@@ -136,7 +136,7 @@ GREEK_WORD = re.compile(
 def glued_functions(letters: str) -> list[str]:
     """The functions and variables that letters consist of; empty if there is no function.
 
-    Up to two variables may stand in front of a function and one behind it, of those that are
+    Up to two variables may stand in front of a function and one after it, of those that are
     usual there: so that a tank is no tangent of k.
 
     >>> glued_functions("absinC"), glued_functions("tank"), glued_functions("abc")
@@ -251,7 +251,7 @@ CHANGES_A_VALUE = set(
     """.split()
 )
 CHANGES_A_VALUE |= set(NUMBER_WORDS) | set(MAGNITUDES)
-# "-3 rejected": such a word behind a value takes it back; "3 rejected parts" counts parts.
+# "-3 rejected": such a word after a value takes it back; "3 rejected parts" counts parts.
 TAKES_BACK = set(
     "rejected excluded extraneous discarded invalid impossible undefined wrong false".split()
 )
@@ -267,7 +267,7 @@ def changes_a_value(word: str) -> bool:
     return word in CHANGES_A_VALUE or bool(is_greek or PART_OR_MULTIPLE.fullmatch(word))
 
 
-# A bracket behind an answer is a remark, "18 eggs (9 left)", unless it holds one of these, which
+# A bracket after an answer is a remark, "18 eggs (9 left)", unless it holds one of these, which
 # may change the value or take it back: "5 (mod 7)", "5 (in thousands)", "5 (or 6)".
 NO_REMARK = (
     CHANGES_A_VALUE

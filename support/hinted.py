@@ -1,0 +1,23 @@
+"""The question with a right answer in sight.
+
+Called by augment.py (where --synthesis assisted looks for the first error), coldstart.py (the skill
+"hinted") and support/baselines.py (OPSD's teacher).
+"""
+
+HINTED = {  # for the tiny model (--synthesis brief), and for a checkpoint
+    "brief": "{question}\n{sibling}\nAgain:",
+    "instruct": "{question}\n\nA right answer, for your eyes only:\n{sibling}\n\n"
+    "Answer the problem in your own words.",
+}
+
+
+def hinted_question(question: str, sibling: str, style: str) -> str:
+    """style: --synthesis
+
+    >>> hinted_question("What is 2+2?", "2+2=4\\n#### 4", "brief")
+    'What is 2+2?\\nright:2+2=4\\nright:#### 4\\nAgain:'
+    """
+    if style == "brief":  # every line says what it is, as in the synthesis prompt
+        sibling = "\n".join(f"right:{line}" for line in sibling.split("\n"))
+    wording = "brief" if style == "brief" else "instruct"
+    return HINTED[wording].format(question=question, sibling=sibling)
