@@ -164,7 +164,10 @@ def is_eligible(group: Group, settings: Settings) -> bool:
 
 
 def select_candidates(groups: list[Group], settings: Settings, seed: int) -> list[Construction]:
-    """Up to m_max wrong answers of each eligible question, each paired with a right one."""
+    """Up to m_max wrong answers of each eligible question, each paired with a right one.
+
+    Eligible is who has enough answers of all kinds; those that were cut off are not rewritten.
+    """
     rng = random.Random(seed)
     pairs = []
     for number, group in enumerate(groups):

@@ -5,13 +5,14 @@ is a matter of policy. The first policy is that nothing is guessed: an answer is
 grammar in support/answers/, or it is not read. One that is not read equals only its own spelling,
 but for spaces, $ and the case of words. The others:
 
-Where      The last \boxed{}; or else the last "#### 42", "The answer is 42" or "Answer: 42"; or
-           else the last bold **42**. What was cut off, doubted or taken back is no answer, nor is
+Where      Within <answer>, where there is one. The last \boxed{}; or else the last "#### 42", "The
+           answer is 42" or "Answer: 42"; or else the last bold **42**. What was cut off, doubted or taken back is no answer, nor is
            a boxed part of a value, 2\boxed{5}. After "Wait, ..." it must be stated anew or
            confirmed.
 Tolerance  None. A decimal is the exact fraction that it spells: 0.33 is not 1/3. What is no
-           fraction is compared by its value to 50 and then at least 100 digits. Letters are given
-           values: all positive, all negative, each negative alone, so that |x| is not x.
+           fraction is compared by its value to 50 and then at least 100 digits.
+Variables  Two expressions are equal if their values are, where the letters are given values: all
+           positive, all negative, each negative alone, so that |x| is not x.
 Units      18 eggs, 5 cm and \$5 equal 18, 5 and 5, but 5 cm is not 5 m, and 18 cents are not \$18
            (a plain $ is no currency: it opens mathematics). Where a list has two units, none may
            be missing. "5 thousand" is 5000.
@@ -28,8 +29,9 @@ Numbers    1 2/3 is 5/3. Spaces never join: 12 345 is not read; 12,345 and 12\,3
 Words      The choices C, (C), C) and c are one, from A to J; the variables R and r differ. "no
            solution" is the empty set. A bracket of words after an answer is left out: 18 eggs
            (9 left). "5 (or 6)" is not read.
-Refused    An answer of more than 600 characters, one that is nested more than 40 deep, one with too
-           many digits, like 9^9^9^9, and a comparison that takes too much work.
+Refused    One that is nested more than 40 deep or has too many digits, like 9^9^9^9, and a
+           comparison that takes too much work. Above 600 characters an answer equals only the very
+           same text.
 
 Nothing of a text is executed. Nothing runs against a clock either: a signal interrupts only the
 main thread, and a thread cannot be stopped. So work is counted, and ends at a bound.
@@ -128,8 +130,10 @@ def main(arguments: list[str]) -> int:
 
 def described(text: str) -> str:
     """The value of an answer in words of this program, or why it has none."""
+    if len(text) > MAX_LENGTH:
+        return f"text (more than {MAX_LENGTH} characters)"
     try:
-        return str(read(text[:MAX_LENGTH]))[:200]
+        return str(read(text))[:200]
     except Unread as reason:
         return f"text ({reason})"
     except ValueError:  # Python writes no number of more than 4,300 digits

@@ -267,9 +267,10 @@ def write_all(
 ) -> None:
     """Write all drafts to their ends, at most max_rows of them at a time.
 
-    In each turn either waiting drafts join, with their first token, while the others pause; or
-    every row gets one more token. Prompts that went through the model are kept until all their
-    drafts have a row.
+    A draft goes from `waiting` (its prompt has not gone through the model) to `ready` (it has, in
+    the newest prefill, but no row is free yet) to `rows` (it is being written). In each turn either
+    ready drafts join, with their first token, while the others pause; or every row gets one more
+    token. The next prefill comes when nothing is ready any more.
     """
     slots = max(len(prompts[draft.prompt]) + draft.room for draft in drafts)
     cache = KVCache(model, max_rows, slots)
@@ -310,7 +311,7 @@ def next_prompts(waiting: list[Draft], prompts: list[list[int]], free: int) -> l
     for draft in waiting[:free]:
         if draft.prompt not in chosen:
             chosen.append(draft.prompt)
-    longest = len(prompts[chosen[0]])
+    longest = len(prompts[chosen[0]])  # the drafts that wait are sorted
     return chosen[: max(1, PREFILL_TOKENS // longest)]
 
 

@@ -426,7 +426,7 @@ class Run:
         )
 
     def log(self, report: StepReport, step: int) -> dict[str, Any]:
-        """Write a step's metrics and constructions down; returns the metrics."""
+        """Count a step's tokens, write its metrics and constructions down; returns the metrics."""
         rollouts = [rollout for group in report.groups for rollout in group.rollouts]
         self.tokens_generated += sum(len(rollout.token_ids) for rollout in rollouts)
         self.tokens_generated += sum(made.reply_tokens for made in report.constructions)
