@@ -5,10 +5,10 @@ is a matter of policy. The first policy is that nothing is guessed: an answer is
 grammar in support/answers/, or it is not read. One that is not read equals only its own spelling,
 but for spaces, $ and the case of words. The others:
 
-Where      Within <answer>, where there is one. The last \boxed{}; or else the last "#### 42", "The
-           answer is 42" or "Answer: 42"; or else the last bold **42**. What was cut off, doubted or taken back is no answer, nor is
-           a boxed part of a value, 2\boxed{5}. After "Wait, ..." it must be stated anew or
-           confirmed.
+Where      Within <answer>, where there is one. The last \boxed{}, unless another value is stated
+           after it; or else the last "#### 42", "The answer is 42" or "Answer: 42"; or else the
+           last bold **42**. What was cut off, doubted or taken back is no answer, nor is a boxed
+           part of a value, 2\boxed{5}. After "Wait, ..." it must be stated anew or confirmed.
 Tolerance  None. A decimal is the exact fraction that it spells: 0.33 is not 1/3. What is no
            fraction is compared by its value to 50 and then at least 100 digits.
 Variables  Two expressions are equal if their values are, where the letters are given values: all
@@ -26,9 +26,9 @@ Lists      2, 3 equals 3, 2 and \{2, 3\}; \pm 2 is 2, -2; \{5\} is 5. A tuple is
            (2, \infty).
 Numbers    1 2/3 is 5/3. Spaces never join: 12 345 is not read; 12,345 and 12\,345 are one number.
            101_2 is not 5. 3:2 is not 6:4, for 3:20 is not 6:40.
-Words      The choices C, (C), C) and c are one, from A to J; the variables R and r differ. "no
-           solution" is the empty set. A bracket of words after an answer is left out: 18 eggs
-           (9 left). "5 (or 6)" is not read.
+Words      The choices C, (C), C) and c are one, from A to J; "(C) 42" is C beside a letter, and 42
+           beside any other answer. The variables R and r differ. "no solution" is the empty set. A
+           bracket of words after an answer is left out: 18 eggs (9 left). "5 (or 6)" is not read.
 Refused    One that is nested more than 40 deep or has too many digits, like 9^9^9^9, and a
            comparison that takes too much work. Above 600 characters an answer equals only the very
            same text.
@@ -44,7 +44,7 @@ from dataclasses import dataclass
 
 from support.answers.comparison import Comparison
 from support.answers.extraction import extract_answer, visible
-from support.answers.grammar import read
+from support.answers.grammar import read, without_option
 from support.answers.tokens import Unread, spelling
 from tasks import Problem
 
@@ -71,6 +71,7 @@ def is_equal(gold: str | None, answer: str | None) -> bool:
         spelled = spelling(gold)
         if spelled == spelling(answer):
             return bool(spelled)
+        gold, answer = without_option(gold, answer), without_option(answer, gold)
         first, second = sorted([gold, answer])  # lists are paired greedily: in one order, not two
         return Comparison().same_answer(read(first), read(second))
     except Unread:

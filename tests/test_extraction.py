@@ -387,6 +387,18 @@ AROUND_BOXES = [
     (r"It is not **\boxed{7}**.", None),
     (r"It is not \(\boxed{7}\).", None),
     (r"$\boxed{7}$ is wrong.", None),
+    (r"$\boxed{7}$ is not the correct answer.", None),
+    (r"\boxed{7} cannot be right.", None),
+    (r"\boxed{7} cannot be simplified.", "7"),
+    (r"\boxed{7} (rejected)", None),
+    (r"\boxed{7} ✗", None),
+    (r"$x = \boxed{7}$ or $x = -2$", None),
+    (r"$x = -2$ or $x = \boxed{7}$", None),
+    (r"\boxed{7} or seven", "7"),
+    (r"It is less than $\boxed{7}$.", None),
+    (r"It is no more than $\boxed{7}$.", "7"),
+    (r"Suppose the answer is \boxed{7}.", None),
+    (r"So the answer is \boxed{7}.", "7"),
 ]
 
 # What follows a stated answer, and what is the conclusion of a sentence.
@@ -439,12 +451,88 @@ AFTER = [
     ("The answer is B, so the value is 12.", "B"),
     ("Answer: 72 clips, so 48 in April and 24 in May.", "72 clips"),
     ("Answer: As computed above, there are 5 apples.", "5 apples"),
+    ("The answer is No, the two are not equal.", "No"),
+    ("\\boxed{42}\n\nI apologize for the mistake. It is 43.", None),
+    ("\\boxed{42}\n\nActually, it should be 43.", None),
+    ("\\boxed{42}\n\nLet me recalculate: 42 + 1 = 43.", None),
+    ("\\boxed{42}\n\nIt seems there was a mistake in the second step.", None),
+    ("\\boxed{42}\n\nUpon closer inspection, one is missing.", None),
+    ("The answer is 42. I miscounted: it is 43.", None),
+    ("The answer is 42. I mean 43.", None),
+    ("The answer is 42, which is not one of the options.", None),
+    ("The answer is 42, which does not match.", None),
+    ("The answer is 42 (this is wrong).", None),
+    ("\\boxed{42}\n\nCorrected answer: 43", "43"),
+    ("\\boxed{42}\n\nWait, let me verify: 6 * 7 = 42. Yes.", "42"),
+    ("\\boxed{42}\n\nIt should be noted that 42 is even.", "42"),
+    ("\\boxed{42}\n\nLet me check: 6 * 7 = 42.", "42"),
+    ("The answer is 42. It is impossible to get more.", "42"),
+]
+RESTATED = [  # after a box
+    ("She has \\boxed{9} eggs.\n9 * 2 = 18\n#### 18", "18"),
+    ("\\boxed{18}\n\nUpon re-evaluation, the correct answer is 20.", "20"),
+    ("\\boxed{18}\n\n#### 20", "20"),
+    ("\\boxed{1,250}\n\n#### 1250", "1,250"),
+    ("\\boxed{18}. The answer is C.", "18"),
+    ("\\boxed{18}. The answer is the sum of 9 and 9.", "18"),
+    ("\\boxed{18}\n\nThe answer is reasonable, since 18 < 20.", "18"),
+    ("2\\boxed{5}\n\nThe answer is 10.", "10"),
+]
+SENTENCES = [
+    ("**Final Answer:** Janet makes $18 every day.", "$18 every day"),
+    ("Answer: She earns $18.", "$18"),
+    ("Answer: Tom has 18 eggs left.", "18 eggs left"),
+    ("Answer: She makes twice $9.", "She makes twice $9"),
+    ("Answer: Tom sold 9 of his eggs. He has 9 left.", "Tom sold 9 of his eggs"),
+    ("The answer is somewhere around 18.", "somewhere around 18"),
+    ("The answer is a multiple of 18.", "a multiple of 18"),
+    ("The answer is 18. The answer is in dollars.", "18"),
+    ("The answer is 18. This answer is obtained by adding 9 and 9.", "18"),
+    ("Answer：18", "18"),
+    ("Answer => 18", "18"),
+]
+UNFINISHED = [
+    ("Answer: 20 - 2 = 18\n18 * 2 = 36", None),
+    ("Answer: 20 - 2 = 18. Then 18 * 2 = 36.", None),
+    ("Answer: 18\n  × 2 = 36", None),
+    ("The answer is 18\nor 20.", None),
+    ("Answer: 9 * 2 = 18\n\nSo she makes money.", "9 * 2 = 18"),
+    ("The answer is x = 5.\n\nCheck: 2 * 5 = 10.", "x = 5"),
+    ("The answer is > 18.", "> 18"),
+]
+DENIALS = [
+    ("Suppose the final answer is 18.", None),
+    ("I doubt that the answer is 18.", None),
+    ("It can't be that the answer is 18.", None),
+    ("The wrong final answer is 18", None),
+    ("My previous answer is 18", None),
+    ("Twice the answer is 36, so the answer is 18.", "18"),
+    ("The last digit of the answer is 8.", None),
+    ("#### 18\n\nHere is another problem: 2 + 2.\n#### 4", "18"),
+    ("#### 18\n**Problem 2**: Add.\n#### 4", "18"),
+    ("#### 18\nQuestion 2 (hard): Add.\n#### 4", "18"),
+    ("``` python3\nprint('The answer is 4')\n```", None),
 ]
 
 
 @pytest.mark.parametrize(
     ("text", "answer"),
-    [*FOUND, *BOXES, *AROUND_BOXES, *TAGS, *SHOWN, *HASHES, *SAID, *BOLD, *ATTACKED, *AFTER],
+    [
+        *FOUND,
+        *BOXES,
+        *AROUND_BOXES,
+        *TAGS,
+        *SHOWN,
+        *HASHES,
+        *SAID,
+        *BOLD,
+        *ATTACKED,
+        *AFTER,
+        *RESTATED,
+        *SENTENCES,
+        *UNFINISHED,
+        *DENIALS,
+    ],
 )
 def test_the_stated_answer_is_found(text, answer):
     assert extract_answer(text) == answer

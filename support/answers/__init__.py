@@ -1,6 +1,7 @@
 r"""The reader behind the checker: what an answer says, or that it is not understood.
 
     extraction.py  where a text states its answer
+    doubts.py      whether it is denied or taken back
     boxes.py       what its boxes say
     words.py       the words, signs, commands and units that an answer may hold, as tables
     tokens.py      text -> tokens

@@ -7,6 +7,7 @@ Each pattern has an example of what it finds. Of the text around a box only its 
 import re
 from dataclasses import dataclass
 
+from support.answers.doubts import DENIED
 from support.answers.words import UNITS
 
 NEAR = 100  # characters around a box that are looked at
@@ -37,23 +38,30 @@ MINUS = re.compile(
 GLUED_BEFORE = re.compile(
     r"(?:(?<![a-zA-Z\\])[a-zA-Z]|\d)(?:\\[,;:!]|[{(])*\Z|[\w)}$](?:\s+\*\s+|\*)\$?\Z|\w_\Z"
 )
-# "3 + \boxed{5}", "\sqrt{\boxed{5}}", "\frac{1}{\boxed{5}}", "is not \boxed{5}", "x > \boxed{5}".
+# "3 + \boxed{5}", "\sqrt{\boxed{5}}", "\frac{1}{\boxed{5}}", "is not \boxed{5}", "x > \boxed{5}",
+# "-2 or x = \boxed{5}", "Suppose the answer is \boxed{5}".
 BEFORE = re.compile(
     r"(?:[\w)}$]\s*[+×·÷/]|[±∓≠^]|(?:\b[a-z]|[\d)}$])\s*[<>]"
     r"|\\(?:pm|mp|times|cdot|div|neq?|lt|gt)|\\not\s*=|\\[dtc]?frac(?:\{[^{}]*\}|\d)?"
     r"|\\sqrt(?:\[[^\]]*\])?|(?:\bnot|\bcannot|n['’]t)(?: be)?(?: equal(?: to)?)?"
-    r"|\binstead of|\brather than)\Z",
+    r"|\binstead of|\b(?:rather|(?<!no )(?<!not )(?:less|more|greater|fewer)) than|\bnever"
+    r"|\d[\s$]*,? or[\s$]*(?:[a-z] ?= ?)?"
+    rf"|(?:{DENIED})(?: is|:)?)\Z",
     re.IGNORECASE,
 )
 
 # "\boxed{5}x + 3", "\boxed{5}-3", "\boxed{5}_3"; but "\boxed{5}m" has a unit.
 GLUED_AFTER = re.compile(r"(?![mgshL](?![a-zA-Z]))[a-zA-Z](?![a-zA-Z])|[-−.]\d|_\{?\d")
-# "\boxed{36}\pi", "\boxed{5}^2", "\boxed{5} + 3", "\boxed{5} is wrong"; but not "\boxed{45}^\circ".
+# "\boxed{36}\pi", "\boxed{5}^2", "\boxed{5} + 3", "\boxed{5} is wrong", "\boxed{5} or 6"; but not
+# "\boxed{45}^\circ".
 AFTER = re.compile(
     r"\^(?!\s*\{?\s*(?:\\circ|°|\\text|\\mathrm|\\prime|th|st|nd|rd|\*))"
     r"|[+×·÷/*][\s$]*[\d(]|\+\s*[a-z]\b"
     r"|\\(?:pi|cdot|times|div|sqrt|[dtc]?frac|pm|ln|log|sin|cos)(?![a-z])"
-    r"|[.]?\?|is (?:wrong|incorrect|not (?:right|correct|the answer))\b"
+    r"|[.]?\?|,? ?or[\s$]+(?:[a-zA-Z] ?= ?)?[-−]?\d"
+    r"|(?:is|was|seems) (?:wrong|incorrect|impossible|not (?:right|correct|the (?:\w+ )?answer))\b"
+    r"|(?:cannot|can['’]t) be (?:right|correct|the answer)\b|does(?:n['’]t| not) work\b"
+    r"|\((?:wrong|incorrect|rejected|extraneous)\b|[✗❌]"
 )
 
 # What is no more than a space between boxes: "\quad", "$"; and "\text{ and }", which is its group.

@@ -9,6 +9,8 @@ answer must not be paid.
 import re
 
 from support.answers.boxes import boxed_answer, boxes_of
+from support.answers.doubts import CONFIRMED, DENIED, TAKEN_BACK
+from support.answers.words import CHANGES_A_VALUE, NO_REMARK
 
 MAX_STATEMENT = 300  # characters after a mark that are looked at
 
@@ -22,43 +24,24 @@ END = re.compile(
     r"|<\|user\|>|<｜User｜>|\[/?INST\])"
 )
 
-# What a base model writes when it goes on: another problem, another speaker.
+# What a base model writes when it goes on: "## Problem 2.", "Q: ...", "Here is another problem".
 RUN_ON = re.compile(
-    r"(?<=\n)[ \t]*[#*]* ?(?:(?:Next |New )?(?i:Question|Problem|Exercise|Example|Instruction)"
-    r"|Human|User|Q)(?![a-zA-Z])[ \d.]*[:\n]"
+    r"(?<=\n)[ \t]*(?:"
+    r"[#*]* ?(?:(?:Next |New )?(?i:Question|Problem|Exercise|Example|Instruction)|Human|User|Q)"
+    r"(?![a-zA-Z])[ \d]*[.:\n(*]"
+    r"|[^.\n]{0,60}\b(?:another|similar) problem\b)"
 )
 
 # "```python ... ```": an answer in code is none.
-CODE = re.compile(r"```[a-zA-Z+#]+\n[^`]*(?:```|$)")
+CODE = re.compile(r"``` ?[a-zA-Z+#\d]+\n[^`]*(?:```|$)")
 
 # How an answer starts that is no word: "-5", "$3", "(B)", "\frac12", "x = 5".
 START = r"(?:[-+−]?[$€£(\[{\\.\d½√π∞]|[a-z] ?=)"
 VALUE = re.compile(START, re.IGNORECASE)
 
 # The marks of an answer in words. STATED finds them all; its group is the first character of what
-# follows, and is empty for "the wrong answer is 41", which states no answer.
-DENIED = (
-    r"(?:wrong|incorrect|each|(?:\bif|whether|n['’]t think|not think|not sure|suppose|assume"
-    r"|assuming|impossible|students say|to say"
-    r"|(?:might|would|may|could|some|one) (?:think|say|guess|expect))(?: that)? (?:the|our|my)"
-    r"|[a-z]['’]s) answer"
-)
-# "36. No wait", "42. Oops, I forgot one", "42, but that is wrong": what was stated is taken back.
-# But not "42. Some get 41. That is wrong", which speaks of another answer.
-LEADS = r"(?:(?:but|however|oh|ok|okay|no|hmm+|ah|sorry),? )*"
-THAT_IS_WRONG = (
-    r"\b(?:that|this)(?: answer| result)?(?:(?:['’]s| is) (?:wrong|incorrect|not (?:right|correct))"
-    r"|(?: isn['’]t| can['’]?t be| cannot be) (?:right|correct))\b"
-)
-SECOND_THOUGHT = re.compile(
-    rf"(?im)\A[^.!?\n(]{{0,100}}[.!?]?[\s$*)}}\]]{{0,9}}{LEADS}{THAT_IS_WRONG}"
-    rf"|(?:^|[.!?$*)}}\],;]|[—–])[ \t]*{LEADS}"
-    r"(?:wait(?=[ \t]*(?:[,.:!?—–]|no\b|a (?:minute|moment|second)\b|let\b|I\b|that\b|$))"
-    r"|hold on\b|oops\b|correction:|scratch that\b|I (?:have )?made an? (?:mistake|error)\b"
-    r"|no, (?:it|that|the)\b|actually,? (?:no\b|I (?:forgot|made|missed)\b))"
-)
-# "Wait, let me check: 6 * 7 = 42. Yes, that is right."
-CONFIRMED = re.compile(r"(?i)\b(?:is|was|looks)(?: indeed| still)? (?:right|correct)\b")
+# follows, and is empty for "the wrong answer is 41" (DENIED), which states no answer.
+#
 # "#### 42", as the solutions of GSM8K end, and "#### yes" on the last line; but not the headings
 # "#### 2. Add" and "#### 2 Add".
 HASHES = (
@@ -69,19 +52,20 @@ HASHES = (
 SAID = (
     r"(?:(?<![a-z])ans(?:wers?)?|correct (?:option|choice))"
     r"(?: to(?: [^\s.,:;]+){1,6}?| in(?: \w+){1,3}?|, \w+,)?[*_\s]{0,4}"
-    r"(?:\b(?:is|are|equals|(?:must|will|should) be)\b|:|(?<!ans)(?<!ans )=)"
+    r"(?:\b(?:is|are|equals|(?:must|will|should) be)\b|[:：]|(?<!ans)(?<!ans )=>?)"
 )
 # "**Final Answer**" or "### Answer", and 42 in a line below.
 HEADING = r"final answer[*_: ]*$|^[#*_ ]*answer[*_ ]*$"
 # "A: 42"; but not "A: 42" above "B: 43", which are options.
 LINE_A = r"^[*_ ]*(?-i:A:(?!.*(?:\n+[*_ ]{0,4}|\b)B[:.)]))"
-# "The answer is correct" speaks of an answer that was stated before, and a list has no single one.
+# "The answer is correct", "is in dollars": of one that was stated before. A list has no single one.
 NO_ANSWER = (
-    r"(?:indeed )?(?:correct|reasonable|consistent|verified)\b"
+    r"(?:(?:indeed )?(?:correct|reasonable|consistent|verified|valid|unique|obtained|expressed)"
+    r"|in (?:dollars|cents|units))\b"
     r"|(?:(?<=\n)|(?<=\n\*\*))(?:[-–•]|1[.)])\**\s"
 )
-MARK = rf"(?:{HASHES}|{SAID}|{HEADING}|{LINE_A})[\s*_:}}]*"
-STATED = re.compile(rf"(?im){DENIED}|{MARK}(?=((?!{NO_ANSWER})[^\s*_:}}]))")
+MARK = rf"(?:{HASHES}|{SAID}|{HEADING}|{LINE_A})[\s*_:：}}]*"
+STATED = re.compile(rf"(?im){DENIED}|{MARK}(?=((?!{NO_ANSWER})[^\s*_:：}}]))")
 
 # "In all **5 apples**"; but not "**Add:** 2 + 3" nor "**1.** Add", which are headings.
 BOLD = re.compile(
@@ -95,7 +79,7 @@ NUMBER = re.compile(r"([-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[/^]\d+)
 
 # What may stand before an answer: "clearly 42", "option C", "not 41 but 42".
 LEAD = re.compile(
-    r"(?i)(?:[\s*_:,>`\"“]"
+    r"(?i)(?:[\s*_:,`\"“]"
     r"|(?:clearly|obviously|definitely|certainly|simply|just|only|exactly|precisely|indeed|actually"
     r"|therefore|thus|hence|then|now|of course|in fact|approximately|about|roughly"
     r"|equal to|given by|as follows|the following|a total of|option|choice)\b"
@@ -154,6 +138,15 @@ CONCLUSION = re.compile(
 
 # "There are 3 cars. 2 more come" tells a solution, and "are 3 cars" is not its answer.
 STORY = re.compile(r"(?:\.\s|\n)[\s\S]*\d")
+
+# "20 - 2 = 18" above "18 * 2 = 36" is the first line of a solution; "18" above "× 2 = 36" or above
+# "or 20" is no end either.
+CALCULATION = re.compile(r"\d\s*[-−+*/×÷]\s*\$?[\d.]+[^=\n]*=")
+CALCULATES_ON = re.compile(r"(?:\.\s|\n)[^=]*=\s*[-−$]?\s*\d")
+GOES_ON = re.compile(r"\A[^\n]*\n\s*(?:[+×÷/=]\s*\d|(?:or|and)\s+\S*\d)")
+
+# "Janet makes", in front of "$18 per day": the beginning of a sentence, two words or more.
+TOLD_BY = re.compile(r"[A-Z][A-Za-z'’]* (?:[A-Za-z'’]+ )+")
 
 # What may stand around an answer and means nothing.
 EDGES = ' *_#`"“”,;:\r\t\n\x00\u200b\ufeff'
@@ -225,11 +218,16 @@ def answer_at_mark(text: str) -> str:
     boxes = boxes_of(text)
     if boxes and not boxes[-1].is_closed:
         return ""
+    after = text
     if boxes:
-        return upheld(boxed_answer(text, boxes), text[boxes[-1].end :])
-    statement = last_statement(text)
+        after = text[boxes[-1].end :]
+        boxed = boxed_answer(text, boxes)
+    statement = last_statement(after)
+    stated = answer_in(statement)
+    if boxes and not (VALUE.match(stated) and has_new_number(stated, boxed)):
+        return upheld(boxed, after)
     if statement:
-        return upheld(answer_in(statement), statement)
+        return upheld(stated, statement[1:])  # "No, the two differ" takes nothing back
     bolds = list(BOLD.finditer(text))
     # A number after the last bold one shows that this was not the end: "**5** and 7 make 12".
     if bolds and not NUMBER.search(text, bolds[-1].end()):
@@ -249,7 +247,7 @@ def upheld(answer: str, after: str) -> str:
     >>> upheld("42", "Wait, I forgot the tax. The answer is 43."), upheld("42", "Wait. Why?")
     ('43', '')
     """
-    doubts = list(SECOND_THOUGHT.finditer(after))
+    doubts = list(TAKEN_BACK.finditer(after))
     if not doubts:
         return answer
     rest = after[doubts[-1].end() :]
@@ -278,9 +276,12 @@ def answer_in(statement: str) -> str:
     claim = REMARK.split(plain)[0]
     if "?" in claim or NO_CLAIM.match(claim):
         return ""
+    if GOES_ON.search(near) or (CALCULATION.search(claim) and CALCULATES_ON.search(near)):
+        return ""
     verb = VERB.search(claim)
     if not verb or VALUE.match(claim):
-        return CLAUSE.split(claim)[0].strip(EDGES)
+        told = "" if STORY.search(near) else told_value(claim)
+        return told or CLAUSE.split(claim)[0].strip(EDGES)
     if STORY.search(near) or concludes_anew(claim, plain[len(claim) :]):
         return ""
     answer = answer_in(claim[verb.end() :])
@@ -294,5 +295,30 @@ def concludes_anew(claim: str, rest: str) -> bool:
     (True, False)
     """
     conclusion = CONCLUSION.match(rest)
-    numbers = NUMBER.findall(conclusion[0]) if conclusion else []
-    return bool(numbers) and numbers[-1] not in NUMBER.findall(claim)
+    numbers = bare_numbers(conclusion[0]) if conclusion else []
+    return bool(numbers) and numbers[-1] not in bare_numbers(claim)
+
+
+def has_new_number(text: str, known: str) -> bool:
+    """Whether a text has a number that another has not."""
+    return not set(bare_numbers(text)) <= set(bare_numbers(known))
+
+
+def bare_numbers(text: str) -> list[str]:
+    return [number.replace("$", "").replace(",", "") for number in NUMBER.findall(text)]
+
+
+def told_value(claim: str) -> str:
+    """The value in a sentence with one number, whose verb may be any; "" where it may be another's.
+
+    >>> told_value("Janet makes $18 per day"), told_value("Janet makes twice $18")
+    ('$18 per day', '')
+    """
+    numbers = list(NUMBER.finditer(claim))
+    if len(numbers) != 1:
+        return ""
+    before = claim[: numbers[0].start()]
+    words_before = set(before.lower().split())
+    if not TOLD_BY.fullmatch(before) or words_before & (NO_REMARK | CHANGES_A_VALUE):
+        return ""
+    return claim[numbers[0].start() :].strip(EDGES)

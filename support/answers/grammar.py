@@ -9,6 +9,7 @@ Brackets are matched first (nest), so that the rest may cut a level at its comma
 Whatever is not foreseen here raises Unread; nothing is skipped. Called by checker.py (read).
 """
 
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -42,6 +43,12 @@ from support.answers.values import EMPTY, Node
 RECURSIVE = ("^", "\\frac", "\\binom")
 MAX_RECURSION = 60  # of these and of functions, for \sin\sin\sin x is read by calls within calls
 
+# "(C) 42", "C. 42", "\\textbf{(C)}\\ 42"; but not "(A) or (B)".
+OPTION = re.compile(
+    r"[\s$]*(?:\\(?:text|textbf|mathbf)\{\(?([A-J])[).:]*\}|\(?([A-J])(?:\)|[.:])(?=[\s~\\]))"
+    r"[\s~\\]*((?!.*(?:\b(?:or|and)\b|\b[A-J][.):]))[^\s$].*)",
+    re.DOTALL,
+)
 EQUALS = Token("sign", "=")
 IS = ("is", "are", "equals")  # "the vertex is (1, 2)"
 
@@ -67,6 +74,22 @@ def single_choice(text: str) -> str:
     plain = text.strip(" $*")
     is_choice = len(plain) == 2 and plain[0] in words.CHOICES and plain[1] in ").:"
     return plain[0] if is_choice else ""
+
+
+def without_option(text: str, other: str) -> str:
+    r"""An option of a multiple-choice question beside another answer: its letter, where that is a
+    letter or an option too, else what it says.
+
+    >>> without_option("(C) 42", "C"), without_option("C. 42", "42"), without_option("42", "C")
+    ('C', '42', '42')
+    """
+    found = OPTION.fullmatch(text)
+    if not found:
+        return text
+    boxed_letter, letter, content = found.groups()
+    letters = re.sub(r"\\[a-z]+|\W", "", other)
+    is_letter = letters in list(words.CHOICES) or OPTION.fullmatch(other)
+    return (boxed_letter or letter) if is_letter else content
 
 
 def read_answer(parts: list[Part]) -> Any:

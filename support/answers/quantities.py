@@ -73,12 +73,13 @@ def name_of_application(parts: list[Part]) -> str:
 
 
 def is_application(parts: list[Part]) -> bool:
-    """f(2), P(X=3) and V(r); but not x(y)."""
+    """f(2), P(X=3) and V(r); but not x(y), nor n(n+1), a product."""
     if len(parts) != 2:
         return False
     head, argument = parts
     is_function = head.text.isupper() or head.text in "fghpqrn"
-    return head.kind == "letter" and is_function and argument.text == "("
+    is_product = head.text not in "fgh" and head.text in [part.text for part in inside(argument)]
+    return head.kind == "letter" and is_function and argument.text == "(" and not is_product
 
 
 def plain_name(parts: list[Part]) -> str:
@@ -95,8 +96,8 @@ def plain_name(parts: list[Part]) -> str:
             names.append(subscript(rest.pop(0)))
         elif part.kind in ("letter", "word"):
             names.append(part.text)
-        elif part.text == "{" and plain_name(inside(part)):
-            names.append(plain_name(inside(part)))
+        elif part.text == "{" and (inner := plain_name(inside(part))):
+            names.append(inner)
         else:
             return ""
     return "".join(names)
@@ -244,7 +245,9 @@ def unit_of(parts: list[Part], currency: str) -> str:
 
 
 def is_per(cursor: Cursor) -> bool:
-    return cursor.word() == "per" or cursor.next_is("/")
+    """Whether "per", "/", or "every" in front of a time follows: \\$18 every day."""
+    is_every = cursor.word() in ("every", "each") and unit_word(cursor.peek(1)) in words.TIMES
+    return is_every or cursor.word() == "per" or cursor.next_is("/")
 
 
 def simple_unit(cursor: Cursor) -> str:
@@ -293,7 +296,8 @@ def skip_contents(cursor: Cursor) -> None:
 
 def is_counted(word: str) -> bool:
     """Whether a word can be a thing that is counted."""
-    return bool(word) and not words.changes_a_value(word) and word not in words.UNITS
+    is_thing = not words.changes_a_value(word) and word not in ("each", "every")
+    return bool(word) and is_thing and word not in words.UNITS
 
 
 def unit_word(part: Any) -> str:

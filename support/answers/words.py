@@ -198,6 +198,7 @@ ORDINALS = {"st", "nd", "rd", "th"}
 CURRENCIES = {"dollar", "euro", "£", "yen", "rupee", "yuan"}  # these may stand in front
 ONE_LETTER_UNITS = set("mgshL")  # letters, unless they stand in \text
 SPEEDS = {"mi/h": "mph"}
+TIMES = {"s", "min", "h", "day", "week", "month", "year"}
 AREAS = {"square": "^2", "sq": "^2", "cubic": "^3", "cu": "^3"}  # 12 square feet, 12 sq. units
 
 # 5 thousand is 5000, 2 dozen eggs are 24 eggs.
@@ -247,7 +248,7 @@ CHANGES_A_VALUE = set(
     june july august september october november december jan feb mar apr jun jul aug sep sept oct
     nov dec bc ad is are was so because since approximately about infinity repeating recurring
     binary hex hexadecimal octal lakh lakhs crore crores grand mil thou permille score gross off
-    debt short wrong remainder
+    debt short wrong remainder too bn mn cr tril
     """.split()
 )
 CHANGES_A_VALUE |= set(NUMBER_WORDS) | set(MAGNITUDES)
