@@ -413,7 +413,7 @@ class ParsedReply(NamedTuple):
 
 
 def parse_reply(reply: str) -> ParsedReply:
-    """Each tag must stand once, in order, around a text. What the policy thinks first is left out.
+    """Each tag must stand once, in order, around a text. A thinking block in front is left out.
 
     >>> parse_reply("<analysis>It is 4.</analysis><reconstruction>2+2=5\\nWait</reconstruction>")
     ParsedReply(analysis='It is 4.', reconstruction='2+2=5\\nWait', refused='')
@@ -441,7 +441,7 @@ def parse_reply(reply: str) -> ParsedReply:
 
 
 def continued(kept: str, reply: str) -> ParsedReply:
-    """--synthesis assisted: y_ref is what was kept and what the policy wrote after HANDOVER.
+    """--synthesis assisted: y_ref is `kept`, HANDOVER, and what the policy wrote after it.
 
     The analysis, which the paper's format wants, is the diagnosis itself.
 
@@ -479,7 +479,8 @@ def measure(made: Construction, prompt: list[int], tokenizer: Tokenizer) -> None
         "2+2=5|#### 5"    "2+2=5|"    "Wait"      "|2+2=4"
         "2+2=5"           "2+2=5"     "|Wait"     "|2+2=4"
 
-    A diagnosis is one line: the first after the prefix, if it reflects. The texts are tokenised
+    A diagnosis is one line: the first after the prefix, if it reflects (parts has that line in any
+    case). The texts are tokenised
     again here to be counted; what is trained on stays as it is.
     """
     y_ref = made.token_ids[:-1]

@@ -22,14 +22,10 @@ Departures from the paper:
   cannot do it alone has something to learn from. Each such construction becomes an example of the
   paper's unassisted format too: request with both answers -> analysis and reconstruction.
 - Not every construction of a checkpoint is learned from [inferred] (is_worth_learning). It must
-  - end right;
-  - have a diagnosis that names a number of the prefix's last step, or one that y+ has and y- has
-    not;
-  - not say "you" or "your" in its diagnosis.
-  With --synthesis assisted it must also
-  - have a diagnosis that names a number that y+ has and y- has not. The final answer alone counts
-    only where the prefix's last step has y-'s own;
-  - not reflect again after the diagnosis.
+  end right, and its diagnosis must not say "you" or "your". And the diagnosis must name
+  - not assisted: a number of the prefix's last step, or one that is in y+ and not in y-;
+  - assisted: a number that is in y+ and not in y-. If that is only y+'s final answer, the prefix's
+    last step must hold y-'s final answer. And the correction must not reflect again.
 
 construction_report says how well the policy constructs when RL begins.
 """
@@ -96,7 +92,7 @@ SPEAKS_TO = re.compile(r"\byour?\b", re.IGNORECASE)
 
 # The examples of a problem Q with the solution "8-2=6|#### 6" and the wrong answer "8-2=5|#### 5",
 # where | is a line break. A model that starts from random weights also learns what is given, but
-# for the mistake of "reflect".
+# for "reflect".
 #
 #   skill      given                          learned
 #   solve      Q                              8-2=6|#### 6

@@ -279,12 +279,13 @@ def write_all(
     ready: list[Draft] = []  # their prompts have gone through the model, and they wait for a row
     while waiting or ready or rows:
         free = max_rows - len(rows)
-        # prompts go through the model several at a time, unless no row is being written
+        # A prefill waits until an eighth of the rows is free, so that it serves several drafts; if
+        # no row is in use, it comes at once.
         enough = max(max_rows // 8, 1) if rows else 1
         if waiting and not ready and free >= enough:
             chosen = next_prompts(waiting, prompts, free)
             prefilled, last_hidden = prefill(model, [prompts[i] for i in chosen])
-            # A prompt's drafts stand next to each other, so those of the chosen ones come first.
+            # The drafts of a prompt stand next to each other, those of the chosen ones first.
             taken = 0
             while taken < len(waiting) and waiting[taken].prompt in chosen:
                 taken += 1

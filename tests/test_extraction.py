@@ -395,8 +395,10 @@ AROUND_BOXES = [
     (r"$x = \boxed{7}$ or $x = -2$", None),
     (r"$x = -2$ or $x = \boxed{7}$", None),
     (r"\boxed{7} or seven", "7"),
-    (r"It is less than $\boxed{7}$.", None),
-    (r"It is no more than $\boxed{7}$.", "7"),
+    (r"$x=\boxed 2$ or $x=\boxed 3$", "2, 3"),
+    (r"$\boxed{7}$, or 7.0", "7"),
+    (r"$\boxed{\frac{3}{4}}$ or 75%", r"\frac{3}{4}"),
+    (r"9*2 = 18, or \boxed{18}", "18"),
     (r"Suppose the answer is \boxed{7}.", None),
     (r"So the answer is \boxed{7}.", "7"),
 ]
@@ -460,13 +462,19 @@ AFTER = [
     ("The answer is 42. I miscounted: it is 43.", None),
     ("The answer is 42. I mean 43.", None),
     ("The answer is 42, which is not one of the options.", None),
-    ("The answer is 42, which does not match.", None),
+    ("The answer is 42, which does not match any option.", None),
     ("The answer is 42 (this is wrong).", None),
     ("\\boxed{42}\n\nCorrected answer: 43", "43"),
     ("\\boxed{42}\n\nWait, let me verify: 6 * 7 = 42. Yes.", "42"),
     ("\\boxed{42}\n\nIt should be noted that 42 is even.", "42"),
     ("\\boxed{42}\n\nLet me check: 6 * 7 = 42.", "42"),
     ("The answer is 42. It is impossible to get more.", "42"),
+    ("The answer is $x = 5$, since $x = -3$ gives a length below 0, which is wrong.", "x = 5"),
+    ("Answer: 42\n\nUpon rearranging, 42 = 6 * 7.", "42"),
+    ("**Answer: 42**\n\nLet us fix a vertex.", "42"),
+    ("The answer is 42. Actually, 42 is even.", "42"),
+    ("\\boxed{42}\n\nUpon rechecking, the calculation holds.", "42"),
+    ("The answer is 42. Wait, shouldn't it be 43? Yes.", None),
 ]
 RESTATED = [  # after a box
     ("She has \\boxed{9} eggs.\n9 * 2 = 18\n#### 18", "18"),
@@ -477,6 +485,12 @@ RESTATED = [  # after a box
     ("\\boxed{18}. The answer is the sum of 9 and 9.", "18"),
     ("\\boxed{18}\n\nThe answer is reasonable, since 18 < 20.", "18"),
     ("2\\boxed{5}\n\nThe answer is 10.", "10"),
+    ("\\boxed{18}\n\nAnswer: 9 eggs * $2 = $18", "18"),
+    ("\\boxed{5}\n\nChecking the answer: 2(5) + 3 = 13.", "5"),
+    ("\\boxed{12}. The answer is 12 chairs in 3 rows.", "12"),
+    ("\\boxed{18}\n\nTom has 3 apples and buys 4. How many has he?\nThe answer is 7.", "18"),
+    ("$\\boxed{2\\sqrt{3}}$\n\nSo the answer is approximately 3.46.", "2\\sqrt{3}"),
+    ("\\boxed{B}\n\nThe answer is 42.", "B"),
 ]
 SENTENCES = [
     ("**Final Answer:** Janet makes $18 every day.", "$18 every day"),
@@ -490,6 +504,10 @@ SENTENCES = [
     ("The answer is 18. This answer is obtained by adding 9 and 9.", "18"),
     ("Answer：18", "18"),
     ("Answer => 18", "18"),
+    ("Final Answer:\n> **$18**", "$18"),
+    ("Answer: Nobody has 18.", "Nobody has 18"),
+    ("Answer: Janet has 18 eggs. She sells half.", "Janet has 18 eggs"),
+    ("These steps show the answer is 18.", "18"),
 ]
 UNFINISHED = [
     ("Answer: 20 - 2 = 18\n18 * 2 = 36", None),
@@ -499,6 +517,9 @@ UNFINISHED = [
     ("Answer: 9 * 2 = 18\n\nSo she makes money.", "9 * 2 = 18"),
     ("The answer is x = 5.\n\nCheck: 2 * 5 = 10.", "x = 5"),
     ("The answer is > 18.", "> 18"),
+    ("Answer: 9 * 2\n= 18", "9 * 2"),
+    ("Answer: 9 * 2 = 18\n\nCheck: 18 / 2 = 9.", "9 * 2 = 18"),
+    ("Answer: (13 - 3)/2 = 5.\nVerify: 2*5 + 3 = 13.", "(13 - 3)/2 = 5"),
 ]
 DENIALS = [
     ("Suppose the final answer is 18.", None),
@@ -507,7 +528,7 @@ DENIALS = [
     ("The wrong final answer is 18", None),
     ("My previous answer is 18", None),
     ("Twice the answer is 36, so the answer is 18.", "18"),
-    ("The last digit of the answer is 8.", None),
+    ("Twice the answer is 8.", None),
     ("#### 18\n\nHere is another problem: 2 + 2.\n#### 4", "18"),
     ("#### 18\n**Problem 2**: Add.\n#### 4", "18"),
     ("#### 18\nQuestion 2 (hard): Add.\n#### 4", "18"),

@@ -7,7 +7,7 @@ Each pattern has an example of what it finds. Of the text around a box only its 
 import re
 from dataclasses import dataclass
 
-from support.answers.doubts import DENIED
+from support.answers.doubts import DENIED, WRONG
 from support.answers.words import UNITS
 
 NEAR = 100  # characters around a box that are looked at
@@ -39,30 +39,31 @@ GLUED_BEFORE = re.compile(
     r"(?:(?<![a-zA-Z\\])[a-zA-Z]|\d)(?:\\[,;:!]|[{(])*\Z|[\w)}$](?:\s+\*\s+|\*)\$?\Z|\w_\Z"
 )
 # "3 + \boxed{5}", "\sqrt{\boxed{5}}", "\frac{1}{\boxed{5}}", "is not \boxed{5}", "x > \boxed{5}",
-# "-2 or x = \boxed{5}", "Suppose the answer is \boxed{5}".
+# "Suppose the answer is \boxed{5}".
 BEFORE = re.compile(
     r"(?:[\w)}$]\s*[+×·÷/]|[±∓≠^]|(?:\b[a-z]|[\d)}$])\s*[<>]"
     r"|\\(?:pm|mp|times|cdot|div|neq?|lt|gt)|\\not\s*=|\\[dtc]?frac(?:\{[^{}]*\}|\d)?"
     r"|\\sqrt(?:\[[^\]]*\])?|(?:\bnot|\bcannot|n['’]t)(?: be)?(?: equal(?: to)?)?"
-    r"|\binstead of|\b(?:rather|(?<!no )(?<!not )(?:less|more|greater|fewer)) than|\bnever"
-    r"|\d[\s$]*,? or[\s$]*(?:[a-z] ?= ?)?"
+    r"|\binstead of|\brather than|\bnever"
     rf"|(?:{DENIED})(?: is|:)?)\Z",
     re.IGNORECASE,
 )
 
 # "\boxed{5}x + 3", "\boxed{5}-3", "\boxed{5}_3"; but "\boxed{5}m" has a unit.
 GLUED_AFTER = re.compile(r"(?![mgshL](?![a-zA-Z]))[a-zA-Z](?![a-zA-Z])|[-−.]\d|_\{?\d")
-# "\boxed{36}\pi", "\boxed{5}^2", "\boxed{5} + 3", "\boxed{5} is wrong", "\boxed{5} or 6"; but not
-# "\boxed{45}^\circ".
+# "\boxed{36}\pi", "\boxed{5}^2", "\boxed{5} + 3", "\boxed{5} is wrong"; but not "\boxed{45}^\circ".
 AFTER = re.compile(
     r"\^(?!\s*\{?\s*(?:\\circ|°|\\text|\\mathrm|\\prime|th|st|nd|rd|\*))"
     r"|[+×·÷/*][\s$]*[\d(]|\+\s*[a-z]\b"
     r"|\\(?:pi|cdot|times|div|sqrt|[dtc]?frac|pm|ln|log|sin|cos)(?![a-z])"
-    r"|[.]?\?|,? ?or[\s$]+(?:[a-zA-Z] ?= ?)?[-−]?\d"
-    r"|(?:is|was|seems) (?:wrong|incorrect|impossible|not (?:right|correct|the (?:\w+ )?answer))\b"
+    rf"|[.]?\?|(?:is|was) (?:{WRONG}|impossible|not the (?:\w+ )?answer)\b"
     r"|(?:cannot|can['’]t) be (?:right|correct|the answer)\b|does(?:n['’]t| not) work\b"
     r"|\((?:wrong|incorrect|rejected|extraneous)\b|[✗❌]"
 )
+# "\boxed{3} or $x = -2$": an integer beside the box.
+RIVAL = r"(?:[a-zA-Z] ?= ?)?(?<![\d./^\\}])(?<!boxed )([-−]?\d+)"
+OR_AFTER = re.compile(rf",? ?or[\s$]+{RIVAL}(?![\d.,]*[\d/%]|[\s$]*[\\a-zA-Z\d½¼¾])")
+OR_BEFORE = re.compile(rf"{RIVAL}[\s$]*,? or[\s$]*(?:[a-zA-Z] ?= ?)?\Z")
 
 # What is no more than a space between boxes: "\quad", "$"; and "\text{ and }", which is its group.
 SPACE = re.compile(r"\\(?:q?quad\b|[,;:! ()\[\]])|[\s$~]|\\text\s*\{([^{}]*)\}")
@@ -151,12 +152,16 @@ def value_and_start(text: str, box: Box) -> tuple[str, int]:
     before = text[max(0, box.start - NEAR) : box.start].rpartition("\n")[2]
     after = text[box.end : box.end + NEAR].partition("\n")[0]
     is_part = GLUED_AFTER.match(after) or GLUED_BEFORE.search(before) or DIFFERENCE.search(before)
-    if is_part or AFTER.match(CLOSING.sub("", after)):
+    next_words = CLOSING.sub("", after)
+    last_words = OPENING.sub("", before)
+    rival = OR_AFTER.match(next_words) or OR_BEFORE.search(last_words)
+    is_one_of_two = rival is not None and rival[1] != box.content
+    if is_part or is_one_of_two or AFTER.match(next_words):
         return "", box.start
     minus = MINUS.search(before)
     if minus:
         return "-" + box.content, box.start - len(minus[0])
-    if BEFORE.search(OPENING.sub("", before)):
+    if BEFORE.search(last_words):
         return "", box.start
     return box.content, box.start
 

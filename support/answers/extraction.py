@@ -8,9 +8,8 @@ answer must not be paid.
 
 import re
 
-from support.answers.boxes import boxed_answer, boxes_of
-from support.answers.doubts import CONFIRMED, DENIED, TAKEN_BACK
-from support.answers.words import CHANGES_A_VALUE, NO_REMARK
+from support.answers.boxes import Box, boxed_answer, boxes_of
+from support.answers.doubts import CONFIRMED, DENIED, NOT_THE_ANSWER, TAKEN_BACK
 
 MAX_STATEMENT = 300  # characters after a mark that are looked at
 
@@ -26,14 +25,15 @@ END = re.compile(
 
 # What a base model writes when it goes on: "## Problem 2.", "Q: ...", "Here is another problem".
 RUN_ON = re.compile(
-    r"(?<=\n)[ \t]*(?:"
-    r"[#*]* ?(?:(?:Next |New )?(?i:Question|Problem|Exercise|Example|Instruction)|Human|User|Q)"
-    r"(?![a-zA-Z])[ \d]*[.:\n(*]"
-    r"|[^.\n]{0,60}\b(?:another|similar) problem\b)"
+    r"(?<=\n)[ \t]*[#*]* ?(?:"
+    r"(?:(?:Next |New )?(?i:Question|Problem|Exercise|Example|Instruction|Task|Input|Solve)"
+    r"|Human|User|Q)"
+    r"(?![a-zA-Z])(?:[ \d.]*[:\n]| \d+(?:\.|\*\*| \())"
+    r"|Here(?: is|['’]s) (?:another|a similar) problem\b)"
 )
 
 # "```python ... ```": an answer in code is none.
-CODE = re.compile(r"``` ?[a-zA-Z+#\d]+\n[^`]*(?:```|$)")
+CODE = re.compile(r"``` ?[a-zA-Z+#]+\d*\n[^`]*(?:```|$)")
 
 # How an answer starts that is no word: "-5", "$3", "(B)", "\frac12", "x = 5".
 START = r"(?:[-+−]?[$€£(\[{\\.\d½√π∞]|[a-z] ?=)"
@@ -64,8 +64,8 @@ NO_ANSWER = (
     r"|in (?:dollars|cents|units))\b"
     r"|(?:(?<=\n)|(?<=\n\*\*))(?:[-–•]|1[.)])\**\s"
 )
-MARK = rf"(?:{HASHES}|{SAID}|{HEADING}|{LINE_A})[\s*_:：}}]*"
-STATED = re.compile(rf"(?im){DENIED}|{MARK}(?=((?!{NO_ANSWER})[^\s*_:：}}]))")
+MARK = rf"(?:{HASHES}|{SAID}|{HEADING}|{LINE_A})[\s*_:：}}]*(?:(?<=\n)>[\s*_]*)?"
+STATED = re.compile(rf"(?im){DENIED}|{NOT_THE_ANSWER}|{MARK}(?=((?!{NO_ANSWER})[^\s*_:：}}]))")
 
 # "In all **5 apples**"; but not "**Add:** 2 + 3" nor "**1.** Add", which are headings.
 BOLD = re.compile(
@@ -85,6 +85,9 @@ LEAD = re.compile(
     r"|equal to|given by|as follows|the following|a total of|option|choice)\b"
     r"|not\b[^.\n]{1,60}?\bbut(?: rather)?\b)*"
 )
+
+# "The answer is approximately 3.46", after a box that has the exact value.
+ROUNDED = re.compile(r"(?i)\W*(?:approximately|about|roughly)\b")
 
 # An answer on one line, or on several between $$ and $$ or \[ and \]; but not a $$ that is not
 # closed, for then the text was cut off.
@@ -139,14 +142,20 @@ CONCLUSION = re.compile(
 # "There are 3 cars. 2 more come" tells a solution, and "are 3 cars" is not its answer.
 STORY = re.compile(r"(?:\.\s|\n)[\s\S]*\d")
 
-# "20 - 2 = 18" above "18 * 2 = 36" is the first line of a solution; "18" above "× 2 = 36" or above
-# "or 20" is no end either.
+# "20 - 2 = 18" above "18 * 2 = 36", whose result is new, is the first line of a solution; "18"
+# above "× 2 = 36" or above "or 20" is not all either.
 CALCULATION = re.compile(r"\d\s*[-−+*/×÷]\s*\$?[\d.]+[^=\n]*=")
-CALCULATES_ON = re.compile(r"(?:\.\s|\n)[^=]*=\s*[-−$]?\s*\d")
-GOES_ON = re.compile(r"\A[^\n]*\n\s*(?:[+×÷/=]\s*\d|(?:or|and)\s+\S*\d)")
+NEXT_RESULT = re.compile(
+    r"(?:\.\s|\n)\s*(?!\s|(?:Check|Here|Note|Verify|Step|Explanation)\b)"
+    r"[^=]*=\s*([-−$]?\s*[\d.,]*\d)"
+)
+GOES_ON = re.compile(r"\A[^\n]*\n[ \t]*(?:[+×÷/]\s*\d|or\s+\S*\d)")
 
-# "Janet makes", in front of "$18 per day": the beginning of a sentence, two words or more.
-TOLD_BY = re.compile(r"[A-Z][A-Za-z'’]* (?:[A-Za-z'’]+ )+")
+# "Janet makes", in front of "$18 per day".
+TOLD_BY = re.compile(
+    r"(?!(?:Nobody|None|No|Neither|Both|Each)\b)(?:The )?[A-Za-z]+ (?:will )?"
+    r"(?:has|have|makes?|earns?|gets?|pays?|needs?|takes?|costs?|spends?|saves?|sells?|owes?) "
+)
 
 # What may stand around an answer and means nothing.
 EDGES = ' *_#`"“”,;:\r\t\n\x00\u200b\ufeff'
@@ -216,23 +225,45 @@ def marked_answer(text: str) -> str:
 
 def answer_at_mark(text: str) -> str:
     boxes = boxes_of(text)
-    if boxes and not boxes[-1].is_closed:
-        return ""
-    after = text
     if boxes:
-        after = text[boxes[-1].end :]
-        boxed = boxed_answer(text, boxes)
-    statement = last_statement(after)
-    stated = answer_in(statement)
-    if boxes and not (VALUE.match(stated) and has_new_number(stated, boxed)):
-        return upheld(boxed, after)
+        return answer_of_boxes(text, boxes)
+    statement = last_statement(text)
     if statement:
-        return upheld(stated, statement[1:])  # "No, the two differ" takes nothing back
+        return upheld(
+            answer_in(statement), statement[1:]
+        )  # "No, the two differ" takes nothing back
     bolds = list(BOLD.finditer(text))
     # A number after the last bold one shows that this was not the end: "**5** and 7 make 12".
     if bolds and not NUMBER.search(text, bolds[-1].end()):
         return upheld(answer_in(bolds[-1][1]), text[bolds[-1].end() :])
     return ""
+
+
+def answer_of_boxes(text: str, boxes: list[Box]) -> str:
+    r"""What the last box says, or another number that is stated after it.
+
+    >>> text = r"She has \boxed{9} eggs. 9 * 2 = 18.\n#### 18"
+    >>> answer_of_boxes(text, boxes_of(text))
+    '18'
+    """
+    if not boxes[-1].is_closed:
+        return ""
+    boxed = boxed_answer(text, boxes)
+    after = text[boxes[-1].end :]
+    statement = last_statement(after)
+    stated = answer_in(statement)
+    is_other = NUMBER.fullmatch(stated) and has_new_number(stated, boxed)
+    names_boxed = boxed and not has_new_number(boxed, statement.partition("\n")[0])
+    # after a "?" a base model has gone on to another problem
+    is_of_another = "?" in after[: len(after) - len(statement)]
+    if not is_other or names_boxed or is_of_another or ROUNDED.match(statement):
+        return upheld(boxed, after)
+    return upheld(stated, after_answer(stated, statement))
+
+
+def after_answer(answer: str, statement: str) -> str:
+    """What follows the answer in its statement; all of that where the answer was spelled anew."""
+    return statement.partition(answer)[2] if answer and answer in statement else statement
 
 
 def last_statement(text: str) -> str:
@@ -276,11 +307,12 @@ def answer_in(statement: str) -> str:
     claim = REMARK.split(plain)[0]
     if "?" in claim or NO_CLAIM.match(claim):
         return ""
-    if GOES_ON.search(near) or (CALCULATION.search(claim) and CALCULATES_ON.search(near)):
+    if GOES_ON.search(near) or is_first_line(claim, near):
         return ""
     verb = VERB.search(claim)
     if not verb or VALUE.match(claim):
-        told = "" if STORY.search(near) else told_value(claim)
+        is_all = claim.strip(EDGES) == MARKUP.sub(r"\1", near).strip(EDGES + ".")
+        told = told_value(claim) if is_all else ""
         return told or CLAUSE.split(claim)[0].strip(EDGES)
     if STORY.search(near) or concludes_anew(claim, plain[len(claim) :]):
         return ""
@@ -299,6 +331,14 @@ def concludes_anew(claim: str, rest: str) -> bool:
     return bool(numbers) and numbers[-1] not in bare_numbers(claim)
 
 
+def is_first_line(claim: str, near: str) -> bool:
+    """Whether a claim is a calculation that another one goes on from, to a number of its own."""
+    following = NEXT_RESULT.search(near)
+    if not following or not CALCULATION.search(claim):
+        return False
+    return has_new_number(following[1], claim)
+
+
 def has_new_number(text: str, known: str) -> bool:
     """Whether a text has a number that another has not."""
     return not set(bare_numbers(text)) <= set(bare_numbers(known))
@@ -309,16 +349,11 @@ def bare_numbers(text: str) -> list[str]:
 
 
 def told_value(claim: str) -> str:
-    """The value in a sentence with one number, whose verb may be any; "" where it may be another's.
+    """The value in a sentence of TOLD_BY and one number, else "".
 
     >>> told_value("Janet makes $18 per day"), told_value("Janet makes twice $18")
     ('$18 per day', '')
     """
-    numbers = list(NUMBER.finditer(claim))
-    if len(numbers) != 1:
-        return ""
-    before = claim[: numbers[0].start()]
-    words_before = set(before.lower().split())
-    if not TOLD_BY.fullmatch(before) or words_before & (NO_REMARK | CHANGES_A_VALUE):
-        return ""
-    return claim[numbers[0].start() :].strip(EDGES)
+    told = TOLD_BY.match(claim)
+    value = claim[told.end() :].strip(EDGES) if told else ""
+    return value if NUMBER.match(value) and len(NUMBER.findall(value)) == 1 else ""

@@ -43,10 +43,11 @@ from support.answers.values import EMPTY, Node
 RECURSIVE = ("^", "\\frac", "\\binom")
 MAX_RECURSION = 60  # of these and of functions, for \sin\sin\sin x is read by calls within calls
 
-# "(C) 42", "C. 42", "\\textbf{(C)}\\ 42"; but not "(A) or (B)".
+# "(C) 42", "C. 42", "\textbf{(C)}\ 42"; but not "(A) or (B)".
 OPTION = re.compile(
-    r"[\s$]*(?:\\(?:text|textbf|mathbf)\{\(?([A-J])[).:]*\}|\(?([A-J])(?:\)|[.:])(?=[\s~\\]))"
-    r"[\s~\\]*((?!.*(?:\b(?:or|and)\b|\b[A-J][.):]))[^\s$].*)",
+    r"[\s$]*(?:\\(?:text|textbf|mathbf|mathrm|textrm)\{\(?([A-J])[).:]+\s*\}"
+    r"|\(?([A-J])(?:\)|[.:])(?=[\s~\\]))(?:[\s~]|\\[ ,;:])*"
+    r"((?!.*(?:\b(?:or|and)\b|\b[A-J][.):]))[^\s$].*)",
     re.DOTALL,
 )
 EQUALS = Token("sign", "=")
@@ -78,18 +79,17 @@ def single_choice(text: str) -> str:
 
 def without_option(text: str, other: str) -> str:
     r"""An option of a multiple-choice question beside another answer: its letter, where that is a
-    letter or an option too, else what it says.
+    letter, else what it says.
 
     >>> without_option("(C) 42", "C"), without_option("C. 42", "42"), without_option("42", "C")
     ('C', '42', '42')
     """
-    found = OPTION.fullmatch(text)
-    if not found:
+    option = OPTION.fullmatch(text)
+    if not option or OPTION.fullmatch(other):
         return text
-    boxed_letter, letter, content = found.groups()
-    letters = re.sub(r"\\[a-z]+|\W", "", other)
-    is_letter = letters in list(words.CHOICES) or OPTION.fullmatch(other)
-    return (boxed_letter or letter) if is_letter else content
+    letter_in_braces, letter, content = option.groups()
+    other_letters = re.sub(r"\\[a-z]+|\W", "", other)
+    return letter_in_braces or letter if other_letters in list(words.CHOICES) else content
 
 
 def read_answer(parts: list[Part]) -> Any:

@@ -73,13 +73,18 @@ def name_of_application(parts: list[Part]) -> str:
 
 
 def is_application(parts: list[Part]) -> bool:
-    """f(2), P(X=3) and V(r); but not x(y), nor n(n+1), a product."""
+    """f(2), P(X=3), f(f(2)) and V(r); but not x(y), nor n(n+1), a product."""
     if len(parts) != 2:
         return False
     head, argument = parts
     is_function = head.text.isupper() or head.text in "fghpqrn"
-    is_product = head.text not in "fgh" and head.text in [part.text for part in inside(argument)]
-    return head.kind == "letter" and is_function and argument.text == "(" and not is_product
+    if not (head.kind == "letter" and is_function and argument.text == "("):
+        return False
+    inner = inside(argument)
+    followers = [part.text for part in inner[1:]] + [""]
+    return all(
+        part.text != head.text or after == "(" for part, after in zip(inner, followers, strict=True)
+    )
 
 
 def plain_name(parts: list[Part]) -> str:
@@ -264,7 +269,7 @@ def simple_unit(cursor: Cursor) -> str:
     unit = unit_word(part)
     if unit:
         unit += unit_exponent(cursor)
-        if is_counted(cursor.word()) and unit != "%":
+        if is_counted(cursor.word()) and unit != "%" and not is_per(cursor):
             unit += " " + cursor.take().text.lower()  # 13 years old, 20 degrees Celsius
     else:
         unit = counted(word, cursor)
@@ -296,8 +301,7 @@ def skip_contents(cursor: Cursor) -> None:
 
 def is_counted(word: str) -> bool:
     """Whether a word can be a thing that is counted."""
-    is_thing = not words.changes_a_value(word) and word not in ("each", "every")
-    return bool(word) and is_thing and word not in words.UNITS
+    return bool(word) and not words.changes_a_value(word) and word not in words.UNITS
 
 
 def unit_word(part: Any) -> str:
