@@ -166,7 +166,8 @@ def is_eligible(group: Group, settings: Settings) -> bool:
 def select_candidates(groups: list[Group], settings: Settings, seed: int) -> list[Construction]:
     """Up to m_max wrong answers of each eligible question, each paired with a right one.
 
-    Eligible is who has enough answers of all kinds; those that were cut off are not rewritten.
+    Answers that were cut off count for eligibility, but are rewritten only with
+    --rewrite-truncated.
     """
     rng = random.Random(seed)
     pairs = []
@@ -364,7 +365,7 @@ def read_reply(
     made: Construction, reply: Rollout, tokenizer: Tokenizer, settings: Settings
 ) -> None:
     """Refuse the reply with a reason, or make its reconstruction a trajectory."""
-    made.reply = text_behind(reply.prompt_ids, reply.token_ids, tokenizer)
+    made.reply = text_after(reply.prompt_ids, reply.token_ids, tokenizer)
     made.reply_tokens = len(reply.token_ids)
     if settings.synthesis == "assisted":
         found = continued(made.kept, made.reply)
@@ -383,7 +384,7 @@ def read_reply(
         measure(made, prompt, tokenizer)
 
 
-def text_behind(prompt_ids: list[int], token_ids: list[int], tokenizer: Tokenizer) -> str:
+def text_after(prompt_ids: list[int], token_ids: list[int], tokenizer: Tokenizer) -> str:
     """The text of these ids as it stands after the prompt. On its own, a SentencePiece tokenizer
     would leave out the space that it begins with."""
     before = tokenizer.decode(prompt_ids)
@@ -454,9 +455,9 @@ def continued(kept: str, reply: str) -> ParsedReply:
         refused = "empty reconstruction"
     elif repeats_itself(written):
         refused = "repeats itself"
-    behind_prefix = HANDOVER + written
-    diagnosis = behind_prefix.strip().split("\n")[0]
-    return ParsedReply(diagnosis, kept + behind_prefix, refused)
+    after_prefix = HANDOVER + written
+    diagnosis = after_prefix.strip().split("\n")[0]
+    return ParsedReply(diagnosis, kept + after_prefix, refused)
 
 
 def repeats_itself(text: str) -> bool:
@@ -479,9 +480,9 @@ def measure(made: Construction, prompt: list[int], tokenizer: Tokenizer) -> None
         "2+2=5|#### 5"    "2+2=5|"    "Wait"      "|2+2=4"
         "2+2=5"           "2+2=5"     "|Wait"     "|2+2=4"
 
-    A diagnosis is one line: the first after the prefix, if it reflects (parts has that line in any
-    case). The texts are tokenised
-    again here to be counted; what is trained on stays as it is.
+    A diagnosis is one line: the first after the prefix, if it reflects (`parts` holds that line
+    whether it does or not). The texts are tokenised again here to be counted; what is trained on
+    stays as it is.
     """
     y_ref = made.token_ids[:-1]
     wrong = tokenizer.encode(made.wrong.strip(), after=prompt)

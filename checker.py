@@ -6,9 +6,10 @@ grammar in support/answers/, or it is not read. One that is not read equals only
 but for spaces, $ and the case of words. The others:
 
 Where      Within <answer>, where there is one. The last \boxed{}, unless another value is stated
-           after it; or else the last "#### 42", "The answer is 42" or "Answer: 42"; or else the
-           last bold **42**. What was cut off, doubted or taken back is no answer, nor is a boxed
-           part of a value, 2\boxed{5}. After "Wait, ..." it must be stated anew or confirmed.
+           after it (which then counts); or else the last "#### 42", "The answer is 42" or
+           "Answer: 42"; or else the last bold **42**. What was cut off, doubted or taken back is no
+           answer, nor is a boxed part of a value, 2\boxed{5}. After "Wait, ..." it must be stated
+           anew or confirmed.
 Tolerance  None. A decimal is the exact fraction that it spells: 0.33 is not 1/3. What is no
            fraction is compared by its value to 50 and then at least 100 digits.
 Variables  Two expressions are equal if their values are, where the letters are given values: all
@@ -29,7 +30,7 @@ Numbers    1 2/3 is 5/3. Spaces never join: 12 345 is not read; 12,345 and 12\,3
 Words      The choices C, (C), C) and c are one, from A to J; "(C) 42" is C beside a letter, and 42
            beside any other answer. The variables R and r differ. "no solution" is the empty set. A
            bracket of words after an answer is left out: 18 eggs (9 left). "5 (or 6)" is not read.
-Refused    One that is nested more than 40 deep or has too many digits, like 9^9^9^9, and a
+Refused    An answer that is nested more than 40 deep or has too many digits, like 9^9^9^9, and a
            comparison that takes too much work. Above 600 characters an answer equals only the very
            same text.
 

@@ -97,7 +97,7 @@ SPEAKS_TO = re.compile(r"\byour?\b", re.IGNORECASE)
 #   skill      given                          learned
 #   solve      Q                              8-2=6|#### 6
 #   reflect    Q, then 8-2=5|                 Wait, 8-2=5 is wrong.|8-2=6|#### 6
-#   construct  Q, both:..., wrong:..., right:...|Reflect:
+#   construct  Q|wrong:8-2=5|...|right:8-2=6|...|Reflect:
 #                                             <analysis>8-2=5 should be 8-2=6.</analysis>|
 #                                             <reconstruction>8-2=5|Wait, 8-2=5 is wrong.|8-2=6|...
 #   rewrite    the same, with Rewrite:        the same analysis, <reconstruction>8-2=6|#### 6...
@@ -368,9 +368,8 @@ def builtin_examples(
     seed = seed_of(settings.seed, "cold start")
     rng = random.Random(seed)
     total = settings.coldstart_updates * settings.coldstart_batch
-    refresh = (
-        settings.coldstart_refresh * settings.coldstart_batch
-    )  # i counts examples, not updates
+    # in examples, as i counts them
+    refresh = settings.coldstart_refresh * settings.coldstart_batch
     mistakes: list[tuple[int, str, str]] = []
     for i, problem in enumerate(task.problems("train", seed, rungs_of(settings.data))):
         if i >= total / 2 and i % refresh == 0:

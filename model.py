@@ -86,7 +86,7 @@ class KVCache:
         dtype = model.compute_dtype
         self.kv = torch.zeros(shape, device=device, dtype=dtype)  # (L, 2, max_rows, G, S, D)
         self.lengths = torch.zeros(max_rows, dtype=torch.long, device=device)  # filled slots
-        self.rows_in_use = 0  # the first ones; the sampler counts them
+        self.rows_in_use = 0  # the first ones; set by append and by rollout.py
         self.queries_per_key = config.num_attention_heads // config.num_key_value_heads  # H/G
         # Of the tokens that are on their way through the model: their rows (B, 1) and positions
         # (B, T), and which of the first S' slots they see, (B, 1, H/G * T, S'); None where nothing
@@ -268,7 +268,7 @@ class Transformer(nn.Module):
 
     @property
     def compute_dtype(self) -> torch.dtype:
-        """What products (under support.logprobs.autocast) and the KV cache are in."""
+        """The dtype of products (under support.logprobs.autocast) and of the KV cache."""
         if self.compute_in == "auto":
             return torch.bfloat16 if self.device.type == "cuda" else torch.float32
         return torch.bfloat16 if self.compute_in == "bfloat16" else torch.float32

@@ -268,7 +268,7 @@ def write_all(
     """Write all drafts to their ends, at most max_rows of them at a time.
 
     A draft goes from `waiting` (its prompt has not gone through the model) to `ready` (it has, in
-    the newest prefill, but no row is free yet) to `rows` (it is being written). In each turn either
+    the newest prefill, and waits for a row) to `rows` (it is being written). In each turn either
     ready drafts join, with their first token, while the others pause; or every row gets one more
     token. The next prefill comes when nothing is ready any more.
     """

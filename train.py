@@ -69,7 +69,7 @@ def train_step(
     """One step on these problems.
 
     start_model: the policy that RL began with, frozen (GRPO's reference policy), where a KL to it
-    is wanted. "ref" means y_ref, G_ref and L_ref here.
+    is wanted. "ref" in a name means y_ref, G_ref or L_ref, never this policy.
     """
     laps = Laps()
 
@@ -220,11 +220,11 @@ def update_policy(
     means = metrics.Means()
     split = settings.split_gradients and bool(sampled_part) and bool(constructed_part)
     for _ in range(settings.updates if measured["trained_rows"] else 0):
-        loss = add_gradients(policy, start_model, sampled_part, settings, means)  # L_GRPO
+        # L_GRPO
+        loss = add_gradients(policy, start_model, sampled_part, settings, means)
         from_sampled = metrics.gradients(policy.model) if split else []  # a copy, to measure
-        loss += add_gradients(
-            policy, start_model, constructed_part, settings, means
-        )  # + lambda L_ref
+        # + lambda L_ref
+        loss += add_gradients(policy, start_model, constructed_part, settings, means)
         if split:
             measured |= metrics.gradient_metrics(policy.model, from_sampled)
         # clips, updates and clears the gradients; where they are not finite: no update, norm None
@@ -627,7 +627,7 @@ def print_plan(run: Run) -> None:
 
 
 def start_of_rl(run: Run, resumed: Path | None) -> Path:
-    """Make what there is not yet of: the cold start, the checkpoint step-0, the report on
+    """Make what is still missing of: the cold start, the checkpoint step-0, the report on
     constructions. Returns the checkpoint that RL starts from or goes on from."""
     settings = run.settings
     checkpoint = resumed

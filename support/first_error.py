@@ -64,12 +64,12 @@ def up_to_first_errors(
 
 def step_tokens(reading: Reading, tokenizer: Any) -> list[list[int]]:
     """The token ids of each step of the answer after its question."""
-    after = list(reading.alone)
+    before = list(reading.alone)
     steps = []
     for step in split_steps(reading.answer):
-        token_ids = tokenizer.encode(step, after)
+        token_ids = tokenizer.encode(step, after=before)
         steps.append(token_ids)
-        after += token_ids
+        before += token_ids
     return steps
 
 

@@ -12,7 +12,7 @@ HINTED = {  # for the tiny model (--synthesis brief), and for a checkpoint
 
 
 def hinted_question(question: str, sibling: str, style: str) -> str:
-    """style: --synthesis
+    """What the policy is asked when it may see the right answer `sibling`; style: --synthesis.
 
     >>> hinted_question("What is 2+2?", "2+2=4\\n#### 4", "brief")
     'What is 2+2?\\nright:2+2=4\\nright:#### 4\\nAgain:'

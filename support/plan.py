@@ -74,7 +74,9 @@ class Sizes:
         is_rounded = dtype == "bfloat16" or (dtype == "auto" and device == "cuda")
         computed = 2 if is_rounded else 4  # bytes of a number that is computed
         self.bfloat16 = 2 * parameters if is_rounded else 0  # the copy that is computed with
-        self.prepacked = computed * matrices if device == "cpu" and pays_off(config) else 0
+        self.prepacked = (
+            computed * matrices if device == "cpu" and pays_off(config) else 0
+        )  # at most
 
         # Of one token: in the KV cache, made by a block, kept of a block for its backward pass
         # (where attention gathers the keys and values for each answer), and the blocks' inputs.

@@ -226,12 +226,12 @@ class Tokenizer:
             rendered = self.render([question, {"role": "assistant", "content": answer}], False)
         except InputError:
             return None  # a template for a single question
-        _, found, after = rendered.rpartition(answer)
+        _, found, ending = rendered.rpartition(answer)
         if not found:
             return None
         self.inner.encode_special_tokens = False
         added = self.inner.get_added_tokens_decoder()
-        for token in self.encode_plainly(after):
+        for token in self.encode_plainly(ending):
             # Some tokenizers have added tokens for runs of spaces, which end nothing.
             if token in added and added[token].content.strip():
                 return token

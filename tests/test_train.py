@@ -98,6 +98,7 @@ def test_token_ids_go_from_the_sampler_to_the_loss_untouched(learned, tmp_path, 
 
     update = Mock(return_value={})
     monkeypatch.setattr(rollout, "sample", noting)
+    monkeypatch.setattr(augment, "sample", noting)
     monkeypatch.setattr(train, "update_policy", update)
     report = step_report(run, 0, adamw(run.policy.model.parameters(), 0.0))
     run.log(report, 1)

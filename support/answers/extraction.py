@@ -164,10 +164,10 @@ EDGES = ' *_#`"“”,;:\r\t\n\x00\u200b\ufeff'
 def extract_answer(text: str, strict: bool = True) -> str | None:
     r"""The final answer that a text states, or None.
 
-    In this order: the last \boxed{} or \fbox{}; the last "#### 42", "The answer is 42",
-    "Answer: 42" or line "A: 42"; the last bold **42**. If the text has an <answer> tag, only its
-    content is searched. With strict=False a text without an answer has its last number, which
-    pays for coincidences.
+    In this order: the last \boxed{} or \fbox{}, or another number that is stated after it; the last
+    "#### 42", "The answer is 42", "Answer: 42" or line "A: 42"; the last bold **42**. If the text
+    has an <answer> tag, only its content is searched. With strict=False a text without an answer
+    has its last number, which pays for coincidences.
 
     >>> extract_answer(r"Hence 6 * 7 = 42, so \boxed{42}.")
     '42'
