@@ -2,7 +2,7 @@
 
     python bench/study.py             # all of it into runs/study, hours; goes on where it stopped
     python bench/study.py --small     # 2 seeds, 4 methods, fewer steps, into runs/study-small
-    python bench/study.py --tables    # run nothing: tables and figures of our lines in results/
+    python bench/study.py --tables    # run nothing: tables and figures of results/study.jsonl
 
 In this order: the cold starts (one for all methods, and one with little construction in it); for
 GRPO and TAPO, and after them for all other methods, the learning rate (each the same three, half
@@ -315,7 +315,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     add = parser.add_argument
     add("--small", action="store_true", help="2 seeds, 4 methods, fewer steps")
-    add("--tables", action="store_true", help="run nothing: tables and figures of results/")
+    about_tables = "run nothing: tables and figures of results/NAME.jsonl (default: study)"
+    add("--tables", nargs="?", const="study", metavar="NAME", help=about_tables)
     add("--jobs", type=int, default=os.cpu_count(), help="runs at a time, one thread each")
     add("--steps", type=int, help="RL steps of a run (default: 30, small: 20)")
     args = parser.parse_args()
@@ -324,7 +325,7 @@ def main() -> None:
         parser.error(f"--steps: expected {expected}, found {args.steps}")
     if args.tables:
         folder = ROOT / "results"
-        name = "study"
+        name = args.tables
     else:
         name = "study-small" if args.small else "study"
         folder = ROOT / "runs" / name
