@@ -72,8 +72,8 @@ def is_equal(gold: str | None, answer: str | None) -> bool:
         spelled = spelling(gold)
         if spelled == spelling(answer):
             return bool(spelled)
-        gold, answer = without_option(gold, answer), without_option(answer, gold)
-        first, second = sorted([gold, answer])  # lists are paired greedily: in one order, not two
+        texts = [without_option(gold, answer), without_option(answer, gold)]
+        first, second = sorted(texts)  # lists are paired greedily: in one order, not two
         return Comparison().same_answer(read(first), read(second))
     except Unread:
         return False

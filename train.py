@@ -259,8 +259,7 @@ def add_gradients(
     Loss and gradients do not depend on how the batch was cut: the scales are those of the whole
     batch. What goes through the model is one row of tokens without padding, each prompt in it once;
     its attention lets an answer see its prompt and itself alone. What comes out, log-probs and
-    entropies, is padded to (B, T). Which position predicts a token, the shift by one, is said in
-    support/packing.py (pack, `predictors`) alone.
+    entropies, is padded to (B, T). The shift by one is in support/packing.py (`predictors`) alone.
     """
     device = policy.model.device
     loss_sum = 0.0
