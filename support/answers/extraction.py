@@ -229,9 +229,7 @@ def answer_at_mark(text: str) -> str:
         return answer_of_boxes(text, boxes)
     statement = last_statement(text)
     if statement:
-        return upheld(
-            answer_in(statement), statement[1:]
-        )  # "No, the two differ" takes nothing back
+        return upheld_statement(statement)
     bolds = list(BOLD.finditer(text))
     # A number after the last bold one shows that this was not the end: "**5** and 7 make 12".
     if bolds and not NUMBER.search(text, bolds[-1].end()):
@@ -258,12 +256,7 @@ def answer_of_boxes(text: str, boxes: list[Box]) -> str:
     is_of_another = "?" in after[: len(after) - len(statement)]
     if not is_other or names_boxed or is_of_another or ROUNDED.match(statement):
         return upheld(boxed, after)
-    return upheld(stated, after_answer(stated, statement))
-
-
-def after_answer(answer: str, statement: str) -> str:
-    """What follows the answer in its statement; all of that where the answer was spelled anew."""
-    return statement.partition(answer)[2] if answer and answer in statement else statement
+    return upheld_statement(statement)
 
 
 def last_statement(text: str) -> str:
@@ -286,6 +279,14 @@ def upheld(answer: str, after: str) -> str:
     if statement:
         return answer_in(statement)
     return answer if CONFIRMED.search(rest) else ""
+
+
+def upheld_statement(statement: str) -> str:
+    """The answer in a statement, unless that takes it back.
+
+    Read from its second character on: the answer "No, the two differ" takes nothing back.
+    """
+    return upheld(answer_in(statement), statement[1:])
 
 
 def answer_in(statement: str) -> str:
