@@ -88,7 +88,7 @@ def test_tables_have_a_row_a_claim_and_a_row_a_method_and_show_what_is_missing()
     start = {"kind": "coldstart", "name": "coldstart", "tokens": 0}
     start["final"] = record("", 0, 0.3)["final"]
     runs = by_method([start, *records(("GRPO", "TAPO"), seeds=(0, 1))])
-    rows = claim_table(runs, CLAIMS, "study", "the paper says").split("\n")[2:]
+    rows = claim_table(runs, CLAIMS, "study").split("\n")[2:]
     assert len(rows) == len(CLAIMS)
     assert "not confirmed here" in rows[0]
     assert "not measured" in rows[1]
