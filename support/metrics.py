@@ -6,6 +6,7 @@ questions read what the checker says (right), means of rewards what was paid.
 """
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -277,7 +278,7 @@ def gradients(model: nn.Module) -> list[Tensor]:
 
 def gradient_metrics(model: nn.Module, from_sampled: list[Tensor]) -> dict[str, float | None]:
     """Norms of the gradients of sampled and of constructed trajectories, and their cosine: below 0
-    they pull apart.
+    they pull apart. None where it is not finite: that update is skipped, and the run goes on.
 
     from_sampled: the gradients when those of the constructed ones had not been added yet.
     """
@@ -292,11 +293,16 @@ def gradient_metrics(model: nn.Module, from_sampled: list[Tensor]) -> dict[str, 
     if norm_sampled > 0 and norm_constructed > 0:
         product = torch.dot(sampled, constructed).item()
         cosine = product / (norm_sampled * norm_constructed)
-    return {
+    measured = {
         "grad_norm_sampled": norm_sampled,
         "grad_norm_ref": norm_constructed,
         "grad_cosine": cosine,
     }
+    return {name: finite_or_none(value) for name, value in measured.items()}
+
+
+def finite_or_none(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 # ---------------------------------------------------------------- samples for the eye

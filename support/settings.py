@@ -276,6 +276,8 @@ def check_settings(settings: Settings) -> None:
     expect(c.k >= 2, "--k", "2 or more, a group to compare", c.k)
     keeps = c.synthesis != "assisted" or c.reconstruction == "prefix"
     expect(keeps, "--synthesis assisted", "--reconstruction prefix", c.reconstruction)
+    # by maximum likelihood: a second update would go by a clipped ratio
+    expect(c.algo != "sft" or c.updates == 1, "--updates with --algo sft", "1", c.updates)
     expect(c.clip_low < 1, "--clip-low", "less than 1", c.clip_low)
     shares = re.fullmatch(r"\d*\.?\d+(,\d*\.?\d+){4}", c.coldstart_mix)
     some = shares is not None and sum(c.mix()) > 0

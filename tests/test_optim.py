@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from small_runs import make_run, same, weights_of
+from small_runs import make_run, same, take_steps, weights_of
 from torch import Tensor
 
 from rollout import Trajectory
@@ -53,6 +53,22 @@ def test_an_update_whose_loss_is_not_finite_is_logged_as_skipped(learned, tmp_pa
         assert same(before, weights_of(run.policy.model)) is (name == "broken")
     assert metrics["broken"]["skipped"] is True and metrics["broken"]["grad_norm"] is None
     assert metrics["whole"]["skipped"] is False and metrics["whole"]["grad_norm"] > 0
+
+
+def test_a_run_goes_on_after_a_step_whose_gradient_is_not_finite(learned, tmp_path):
+    """Also where the norms of the two losses are measured, as they are for the tiny model."""
+    run = make_run(learned, tmp_path, questions=8, split_gradients=True)
+    before = weights_of(run.policy.model)
+    norm = run.policy.model.model.norm.weight
+    hook = norm.register_hook(lambda gradient: gradient + math.inf)
+    (broken,) = take_steps(run, 1)
+    assert broken["skipped"] is True
+    for name in ("grad_norm", "grad_norm_sampled", "grad_norm_ref", "grad_cosine"):
+        assert broken[name] is None
+    assert same(before, weights_of(run.policy.model))
+    hook.remove()
+    (whole,) = take_steps(run, 1)
+    assert whole["skipped"] is False and whole["grad_norm_ref"] > 0
 
 
 def test_a_gradient_is_scaled_to_the_largest_norm_and_its_own_is_returned():

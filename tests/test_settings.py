@@ -64,6 +64,7 @@ def test_help_begins_with_the_ten_flags_that_people_use():
         ("--stage rl", "--model"),
         ("--temperature 0", "--temperature"),
         ("--preset large", "--preset"),
+        ("--algo sft --updates 2", "--updates with --algo sft: expected 1, found 2"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused_in_one_line(flags, says):
