@@ -29,7 +29,8 @@ Departures from the paper, and what it leaves open:
 - **Word for word** is asked for and measured (prefix_share; on built-in problems verbatim_share).
   Only "assisted" enforces it; with the others, what the policy changes in the prefix is trained on
   as it stands.
-- **Answers that were cut off** are not rewritten [inferred]: the first error of one may lie ahead.
+- **Answers that were cut off** are not rewritten [inferred], for the first error of one may lie
+  ahead; nor is one shown as y+, even if it stated the right answer before it was cut off.
 - **The temperature of replies** can be another than that of answers (--reply-temperature)
   [inferred]: where y_ref is trained on, its log-probs are computed anew.
 - The wording of the prompts [inferred, the paper's are not public].
@@ -41,10 +42,9 @@ Departures from the paper, and what it leaves open:
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from checker import Grade, grade, visible
 from rollout import Group, Policy, Rollout, sample
@@ -53,6 +53,7 @@ from support.files import InputError, read_lines
 from support.first_error import Reading, up_to_first_errors
 from support.hinted import hinted_question
 from support.metrics import format_construction
+from support.overlap import common_prefix, in_three, shared_tokens
 from support.reflection import is_reflective
 from support.settings import Settings
 from support.tokenizer import INSTRUCTION, Tokenizer
@@ -88,7 +89,7 @@ Reply with exactly:
 <reconstruction>
 ...
 </reconstruction>""",
-    # where the program begins the reply, with the policy's own wrong answer and HANDOVER
+    # y- is not in it: the program begins the reply with y-, up to its first error, and HANDOVER
     "assisted": INSTRUCTION
     + """
 
@@ -126,32 +127,39 @@ NOT_GRADED = Grade(right=False, reward=0.0)
 class Construction:
     """A wrong answer y- and a right one y+ to a question, and what the policy made of them.
 
-    Filled in stage by stage: by select_candidates up to the sibling, by keep_to_first_errors,
-    read_reply, measure, grade_constructions.
+    Filled in stage by stage, by the functions that are named here.
     """
 
+    # select_candidates
     question_number: int  # in the step
     problem: Problem
     wrong: str  # y-
     sibling: str  # y+
-    kept: str = ""  # --synthesis assisted: y- up to and including its first error
+
+    # keep_to_first_errors, with --synthesis assisted alone
+    kept: str = ""  # y- up to and including its first error
+
+    # read_reply
     reply: str = ""
     reply_tokens: int = 0  # generated, whether of use or not
-    # each tag once and in order, with a text inside and no other tag; "assisted": it came to an end
+    # Whether it has the format, even where it is refused for another reason; with "assisted", where
+    # there is no format, whether it ended by itself.
     parsed: bool = False
     refused: str = ""  # why there is no trajectory; "" where there is one
     analysis: str = ""
     y_ref: str = ""
     token_ids: list[int] = field(default_factory=list)  # y_ref as it is trained on, with stop id
-    grade: Grade = NOT_GRADED
 
-    # What y_ref is made of (measure).
+    # measure: what y_ref is made of
     parts: list[str] = field(default_factory=list)  # wrong prefix, the line after it, correction
     prefix_tokens: int = 0  # that y_ref has in common with y- from the start
     diagnosis_tokens: int = 0  # of the line after it; 0 where that is no reflection (measure)
     prefix_share: float = 0.0  # prefix_tokens / tokens of y_ref
     left_at: float = 0.0  # prefix_tokens / tokens of y-: where y_ref leaves the wrong answer
     copied_share: float = 0.0  # of the rest of y_ref, the share of tokens that is y+'s own ending
+
+    # grade_constructions
+    grade: Grade = NOT_GRADED
 
 
 # ---------------------------------------------------------------- step 2: candidate selection (DCS)
@@ -167,7 +175,7 @@ def select_candidates(groups: list[Group], settings: Settings, seed: int) -> lis
     """Up to m_max wrong answers of each eligible question, each paired with a right one.
 
     Answers that were cut off count for eligibility, but are rewritten only with
-    --rewrite-truncated.
+    --rewrite-truncated, and are no y+.
     """
     rng = random.Random(seed)
     pairs = []
@@ -176,7 +184,7 @@ def select_candidates(groups: list[Group], settings: Settings, seed: int) -> lis
             continue
         wrong_answers = answers_to_rewrite(group, settings)
         for wrong in rng.sample(wrong_answers, min(settings.m_max, len(wrong_answers))):
-            sibling = teacher_answer(group, rng)
+            sibling = draw_sibling(group, rng)
             if sibling is not None:
                 pairs.append(Construction(number, group.problem, wrong, sibling))
     return pairs
@@ -190,7 +198,7 @@ def answers_to_rewrite(group: Group, settings: Settings) -> list[str]:
 
 
 def only_ended(group: Group) -> Group:
-    """The group without the answers that were cut off: the first error of those may lie ahead."""
+    """The group without the answers that were cut off."""
     ended = [i for i, rollout in enumerate(group.rollouts) if rollout.finish == "stop"]
     return Group(
         group.problem,
@@ -204,9 +212,10 @@ def answers_of(group: Group, right: bool) -> list[str]:
     return [text for text, g in zip(group.texts, group.grades, strict=True) if g.right == right]
 
 
-def teacher_answer(group: Group, rng: random.Random) -> str | None:
-    """y+: a right answer of the same group, drawn at random; None where there is none."""
-    siblings = answers_of(group, right=True)
+def draw_sibling(group: Group, rng: random.Random) -> str | None:
+    """y+: a right answer of the same group that ended by itself, drawn at random; None where there
+    is none."""
+    siblings = answers_of(only_ended(group), right=True)
     return rng.choice(siblings) if siblings else None
 
 
@@ -235,8 +244,11 @@ def request_of(pair: Construction, settings: Settings) -> str:
 
 
 def unassisted(settings: Settings) -> Settings:
-    """The settings by which the policy constructs alone: what is assisted is learned, and reported,
-    in the paper's format too."""
+    """These settings with "instruct", the paper's protocol, in place of "assisted".
+
+    The cold start teaches each assisted construction in that format too, and construction_report
+    measures both.
+    """
     if settings.synthesis == "assisted":
         return replace(settings, synthesis="instruct")
     return settings
@@ -274,9 +286,10 @@ def keep_to_first_errors(policy: Policy, pairs: list[Construction], settings: Se
     """Fill in `kept` of each pair: y- up to and including its first error, as the policy sees it
     (support/first_error.py). One that is too long to be read keeps nothing.
 
-    Both readings ask for an answer in the same words, and differ in y+ alone. A request that speaks
-    of mistakes makes them likely, the more so after a cold start, which teaches to write them there
-    (results/gsm8k/README.md).
+    y- is read after two requests: the bare question, and the bare question with y+ and two short
+    sentences, neither of which speaks of mistakes. A request that asks for a mistake makes wrong
+    lines likely by itself, above all after a cold start that taught to write them there, and would
+    hide the error (results/gsm8k/README.md, section 2).
     """
     tokenizer = policy.tokenizer
     reads = []
@@ -488,7 +501,7 @@ def measure(made: Construction, prompt: list[int], tokenizer: Tokenizer) -> None
     wrong = tokenizer.encode(made.wrong.strip(), after=prompt)
     sibling = tokenizer.encode(made.sibling.strip(), after=prompt)
 
-    made.prefix_tokens = shared_tokens(made, y_ref, prompt, tokenizer)
+    made.prefix_tokens = shared_tokens(y_ref, made.kept or made.wrong.strip(), prompt, tokenizer)
     made.prefix_share = made.prefix_tokens / len(y_ref)
     made.left_at = made.prefix_tokens / max(len(wrong), 1)
 
@@ -501,44 +514,6 @@ def measure(made: Construction, prompt: list[int], tokenizer: Tokenizer) -> None
     rest = y_ref[made.prefix_tokens :]
     copied = common_prefix(rest[::-1], sibling[::-1])  # from their ends
     made.copied_share = copied / max(len(rest), 1)
-
-
-def shared_tokens(
-    made: Construction, y_ref: list[int], prompt: list[int], tokenizer: Tokenizer
-) -> int:
-    """How many tokens y_ref shares with y- from the start, or with what the program kept of y-."""
-    source = made.kept or made.wrong.strip()
-    shared = common_prefix(y_ref, tokenizer.encode(source, after=prompt))
-    while next_is_shared(y_ref, shared, source, tokenizer):
-        shared += 1
-    return shared
-
-
-def next_is_shared(y_ref: list[int], shared: int, wrong: str, tokenizer: Tokenizer) -> bool:
-    """Whether the text of the next token stands in y- too, though y- is cut otherwise there.
-
-    A token can be a full stop with the line breaks after it, of which y- may have fewer.
-    """
-    before = tokenizer.decode(y_ref[:shared]).rstrip()
-    with_next = tokenizer.decode(y_ref[: shared + 1]).rstrip()
-    return len(with_next) > len(before) and wrong.startswith(with_next)
-
-
-def in_three(y_ref: list[int], prefix_tokens: int, tokenizer: Tokenizer) -> tuple[str, str, str]:
-    """(prefix, the line after it, what follows); joined they are y_ref's text again."""
-    prefix = tokenizer.decode(y_ref[:prefix_tokens])
-    rest = tokenizer.decode(y_ref)[len(prefix) :]
-    leading = len(rest) - len(rest.lstrip())  # white space: line breaks that the prefix lacks
-    line = rest[:leading] + rest[leading:].split("\n")[0]
-    return prefix, line, rest[len(line) :]
-
-
-def common_prefix(a: Sequence[Any], b: Sequence[Any]) -> int:
-    """How many items a and b share from the start."""
-    shared = 0
-    while shared < min(len(a), len(b)) and a[shared] == b[shared]:
-        shared += 1
-    return shared
 
 
 def grade_constructions(constructions: list[Construction], settings: Settings) -> None:

@@ -1,9 +1,9 @@
 r"""The answer checker: the final answer of a text, whether two answers are equal, and the reward.
 
-The reward of the paper is 1 if the final answer is right, and 0 if it is not. What counts as right
-is a matter of policy. The first policy is that nothing is guessed: an answer is read whole, by the
-grammar in support/answers/, or it is not read. One that is not read equals only its own spelling,
-but for spaces, $ and the case of words. The others:
+The reward of the paper is 1 if the final answer is right, and 0 if it is not. The first rule is
+that nothing is guessed: an answer is read whole, by the grammar in support/answers/, or it is not
+read. One that is not read equals only its own spelling, but for spaces, $ and the case of words.
+The other rules matter to whoever grades data of their own; all others can skip them:
 
 Where      Within <answer>, where there is one. The last \boxed{}, unless another value is stated
            after it (which then counts); or else the last "#### 42", "The answer is 42" or
@@ -26,7 +26,7 @@ Lists      2, 3 equals 3, 2 and \{2, 3\}; \pm 2 is 2, -2; \{5\} is 5. A tuple is
            (3, 2) differ. x = 1, y = 2 equals (1, 2), and so does y = 2, x = 1. x > 2 equals
            (2, \infty).
 Numbers    1 2/3 is 5/3. Spaces never join: 12 345 is not read; 12,345 and 12\,345 are one number.
-           101_2 is not 5. 3:2 is not 6:4, for 3:20 is not 6:40.
+           101_2 is not 5. Ratios are not reduced, for 3:20 may be a time: 3:2 is not 6:4.
 Words      The choices C, (C), C) and c are one, from A to J; "(C) 42" is C beside a letter, and 42
            beside any other answer. The variables R and r differ. "no solution" is the empty set. A
            bracket of words after an answer is left out: 18 eggs (9 left). "5 (or 6)" is not read.
@@ -73,7 +73,8 @@ def is_equal(gold: str | None, answer: str | None) -> bool:
         if spelled == spelling(answer):
             return bool(spelled)
         texts = [without_option(gold, answer), without_option(answer, gold)]
-        first, second = sorted(texts)  # lists are paired greedily: in one order, not two
+        # Lists are paired greedily, by which the order can matter. Sorted, so that it does not.
+        first, second = sorted(texts)
         return Comparison().same_answer(read(first), read(second))
     except Unread:
         return False

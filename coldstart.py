@@ -10,6 +10,9 @@ with. It is supervised learning. Where the examples come from:
   skills (SKILLS). In the second half the mistakes are the policy's own (builtin_examples).
 
 Departures from the paper:
+- The mix. The paper's 45,000 examples are solving, with reflection, and constructing as 2 to 1. On
+  built-in problems construction is most of it (--coldstart-mix), for a model that starts from
+  nothing finds it hardest; a checkpoint learns from what it got right.
 - On built-in problems a program writes the examples, as said above. Until the policy makes mistakes
   of its own, y+ is the gold solution there; in RL it never is.
 - The mistake of a reflective example is given and not learned [inferred]: trained on it, the tiny
@@ -21,11 +24,8 @@ Departures from the paper:
 - With --synthesis assisted a program helped to construct (augment.py), so that a checkpoint which
   cannot do it alone has something to learn from. Each such construction becomes an example of the
   paper's unassisted format too: request with both answers -> analysis and reconstruction.
-- Not every construction of a checkpoint is learned from [inferred] (is_worth_learning). It must
-  end right, and its diagnosis must not say "you" or "your". And the diagnosis must name
-  - not assisted: a number of the prefix's last step, or one that is in y+ and not in y-;
-  - assisted: a number that is in y+ and not in y-. If that is only y+'s final answer, the prefix's
-    last step must hold y-'s final answer. And the correction must not reflect again.
+- Not every construction of a checkpoint is learned from [inferred]: only what ends right, with a
+  diagnosis that names a number of the error (is_worth_learning).
 
 construction_report says how well the policy constructs when RL begins.
 """
@@ -46,7 +46,6 @@ from augment import (
     TAGS,
     Construction,
     answers_of,
-    common_prefix,
     format_reply,
     is_eligible,
     only_ended,
@@ -73,6 +72,7 @@ from support.metrics import (
     rollout_metrics,
 )
 from support.optim import clipped_update, coldstart_optimizers
+from support.overlap import common_prefix
 from support.reflection import is_reflective
 from support.runs import Interrupts, RunFolder, number_of
 from support.settings import TINY, Settings, seed_of
@@ -84,15 +84,15 @@ MISTAKE_QUESTIONS = 64  # asked at a time for the policy's own mistakes
 
 NOTHING_OF_USE = (
     "nothing that was constructed is worth learning from: the cold start teaches to solve alone, "
-    "and TAPO will be GRPO at a higher price. Ask more questions (--coldstart-questions), lower "
+    "and TAPO will be GRPO at a higher cost. Ask more questions (--coldstart-questions), lower "
     "--reply-temperature, take --synthesis assisted or a stronger --model"
 )
 
 SPEAKS_TO = re.compile(r"\byour?\b", re.IGNORECASE)
 
 # The examples of a problem Q with the solution "8-2=6|#### 6" and the wrong answer "8-2=5|#### 5",
-# where | is a line break. A model that starts from random weights also learns what is given, but
-# for "reflect".
+# where | is a line break. A model that starts from random weights also learns the column "given",
+# except in "reflect". "rewrite" serves --reconstruction full alone, and "hinted" OPSD's teacher.
 #
 #   skill      given                          learned
 #   solve      Q                              8-2=6|#### 6
@@ -139,7 +139,7 @@ def coldstart(
                 if update > made + 1 and not folder.coldstart_checkpoint(update - 1).exists():
                     save(policy, optimizers, settings, folder, update - 1)
                 raise
-            with Interrupts() as interrupts:  # whoever leaves it after one gets KeyboardInterrupt
+            with Interrupts() as interrupts:  # leaving it after one raises KeyboardInterrupt
                 loss = supervised_gradients(policy.model, batch, settings.micro_tokens)
                 warm_up = min(1.0, update / max(settings.coldstart_warmup, 1))
                 decay = 1 - (update - 1) / total
@@ -226,10 +226,16 @@ def updates_of_round(settings: Settings) -> int:
 
 
 def chunks_of(problems: list[Problem], size: int) -> Iterator[tuple[int, list[Problem]]]:
-    """Endless (number, problems): `size` problems at a time, pass after pass."""
-    size = min(size, len(problems))
+    """Endless (number, problems): `size` problems at a time, pass after pass. The last ones of a
+    pass can be fewer.
+
+    >>> chunks = chunks_of([Problem(q, "") for q in "abc"], size=2)
+    >>> [(n, [p.question for p in some]) for n, some in islice(chunks, 3)]
+    [(0, ['a', 'b']), (1, ['c']), (2, ['a', 'b'])]
+    """
+    firsts = range(0, len(problems), size)
     for number in count():
-        first = number * size % len(problems)
+        first = firsts[number % len(firsts)]
         yield number, problems[first : first + size]
 
 
@@ -250,9 +256,10 @@ def collect_round(
     folder: RunFolder,
     updates_made: int,
 ) -> list[Trajectory]:
-    """Collect the examples of one round, from about `questions` questions at most. Prints what was
-    constructed, and warns where nothing of it is worth learning.
+    """Collect the examples of one round. Prints what was constructed, and warns where nothing of it
+    is worth learning.
 
+    questions: to be asked at most, rounded up to whole chunks
     updates_made: updates of the cold start before this round
     """
     examples: list[Trajectory] = []
@@ -315,20 +322,24 @@ def solving_examples(group: Group) -> list[Trajectory]:
 
 
 def is_worth_learning(made: Construction, settings: Settings) -> bool:
-    """Right, and with a wrong prefix and a diagnosis that is about it where they were asked for."""
-    if settings.reconstruction == "full":
-        return made.grade.right
-    if not made.grade.right or not is_concrete(made):  # "Wait, let us do it again"
+    """Whether it ends right and, where a prefix was asked for, its diagnosis is about the error."""
+    if not made.grade.right:
         return False
-    if SPEAKS_TO.search(made.parts[1]):  # "you made a mistake"
+    if settings.reconstruction == "full":
+        return True
+    # refused: a diagnosis that names no number of the error, as "Wait, let us do it again"
+    if not is_concrete(made):
+        return False
+    # refused: "Wait, you made a mistake"
+    _, diagnosis, correction = made.parts
+    if SPEAKS_TO.search(diagnosis):
         return False
     if settings.synthesis != "assisted":
         return True
     # Of assisted ones that name only a number of the step, or only the final answer, hardly any say
-    # what is wrong (results/gsm8k/README.md). And who learns from several "Wait," learns to say it
-    # without end.
-    names_it = names_what_is_right(made, settings.strict)
-    return names_it and not is_reflective(made.parts[2])
+    # what is wrong (results/gsm8k/README.md, section 4). And a policy that learns from corrections
+    # with a "Wait," of their own learns to say it without end.
+    return names_what_is_right(made, settings.strict) and not is_reflective(correction)
 
 
 def construction_examples(
@@ -368,14 +379,14 @@ def builtin_examples(
     seed = seed_of(settings.seed, "cold start")
     rng = random.Random(seed)
     total = settings.coldstart_updates * settings.coldstart_batch
-    # in examples, as i counts them
-    refresh = settings.coldstart_refresh * settings.coldstart_batch
+    examples_per_refresh = settings.coldstart_refresh * settings.coldstart_batch
     mistakes: list[tuple[int, str, str]] = []
     for i, problem in enumerate(task.problems("train", seed, rungs_of(settings.data))):
-        if i >= total / 2 and i % refresh == 0:
-            collect = partial(own_mistakes, policy, problems, settings, i // refresh)
+        if i >= total / 2 and i % examples_per_refresh == 0:
+            refresh = i // examples_per_refresh  # its number
+            collect = partial(own_mistakes, policy, problems, settings, refresh)
             updates_made = i // settings.coldstart_batch
-            mistakes = folder.collected(i // refresh, updates_made, collect) or mistakes
+            mistakes = folder.collected(refresh, updates_made, collect) or mistakes
         skill = rng.choices(SKILLS, settings.mix())[0]
         # "solve" takes a new problem each time, the others one of the policy's own mistakes, once
         # there are any

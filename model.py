@@ -88,9 +88,9 @@ class KVCache:
         self.lengths = torch.zeros(max_rows, dtype=torch.long, device=device)  # filled slots
         self.rows_in_use = 0  # the first ones; set by append and by rollout.py
         self.queries_per_key = config.num_attention_heads // config.num_key_value_heads  # H/G
-        # Of the tokens that are on their way through the model: their rows (B, 1) and positions
-        # (B, T), and which of the first S' slots they see, (B, 1, H/G * T, S'); None where nothing
-        # came before them.
+        # Set by extend for the tokens of the current forward pass: their rows (B, 1), their
+        # positions (B, T), and which of the first S' slots they see, (B, 1, H/G * T, S'); None
+        # where nothing came before them.
         self.row_numbers = torch.zeros(0, 1, dtype=torch.long)
         self.positions = torch.zeros(0, 0, dtype=torch.long)
         self.mask: Tensor | None = None
@@ -287,8 +287,9 @@ class Transformer(nn.Module):
         return self.run_blocks(ids, positions, causal_attention)
 
     def hidden_after(self, cache: KVCache, ids: Tensor, counts: Tensor | None = None) -> Tensor:
-        """The same where ids (B, T) go on after what the cache holds of each row. They are added to
-        it; of rows that are padded on the right, counts (B,) says how many tokens are real."""
+        """Last hidden states (B, T, C) of ids (B, T) that continue the cached rows; their keys and
+        values are added to the cache. Where rows are padded on the right, counts (B,) says how many
+        tokens are real."""
         positions = cache.extend(ids.shape[1], counts)  # (B, T)
         return self.run_blocks(ids, positions, cache.attend)
 

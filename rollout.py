@@ -268,9 +268,9 @@ def write_all(
     """Write all drafts to their ends, at most max_rows of them at a time.
 
     A draft goes from `waiting` (its prompt has not gone through the model) to `ready` (it has, in
-    the newest prefill, and waits for a row) to `rows` (it is being written). In each turn either
-    ready drafts join, with their first token, while the others pause; or every row gets one more
-    token. The next prefill comes when nothing is ready any more.
+    the newest prefill, and waits for a row) to `rows` (it is being written). In each pass of the
+    loop either ready drafts join, with their first token, while the others pause; or every row gets
+    one more token.
     """
     slots = max(len(prompts[draft.prompt]) + draft.room for draft in drafts)
     cache = KVCache(model, max_rows, slots)
@@ -291,6 +291,8 @@ def write_all(
                 taken += 1
             ready = waiting[:taken]
             waiting = waiting[taken:]
+        # chosen, prefilled and last_hidden are those of the drafts in `ready`: the next prefill
+        # comes only when all of them have joined
         if ready and free:
             joining = ready[:free]
             ready = ready[free:]

@@ -10,13 +10,16 @@ question; a *constructed* one, y_ref, is one of its wrong answers rewritten (aug
 a question's sampled trajectories, G_ref its constructed ones.
 
 Departures from the paper, and what it leaves open:
-- The standard deviation is the sample's (n - 1), eps is 1e-4, as in TRL [the paper leaves both
-  open].
+- The standard deviation is the sample's (n - 1), eps is 1e-4, as in TRL [inferred].
 - OTS weights carry no gradient [inferred]. With --updates above 1 each update computes them anew
   from its own policy [inferred]; the logged ots_weight is that of the first.
-- L_GRPO and L_ref are each normalised over their own trajectories [inferred], so that lambda weighs
-  one mean against another. The normalisers are worked out once for the whole batch and become one
-  factor per trajectory: a loss does not depend on how the batch is cut into micro-batches.
+- L_GRPO and L_ref are each the mean over their own trajectories of the batch [inferred], so that
+  lambda weighs one mean against another. A constructed trajectory then weighs more the fewer there
+  are: with 256 sampled ones and 40 constructed, 6.4 times as much as a sampled one, with 4 of
+  them 64 times. Were L_ref a mean over all questions, to which a question without constructions
+  adds 0, a constructed one would weigh twice as much at any number (4 to a question, K = 8).
+- The normalisers are worked out once for the whole batch and become one factor per trajectory: a
+  loss does not depend on how the batch is cut into micro-batches.
 - The KL term, off by default, is on sampled trajectories only: constructed ones are no samples of
   the policy, and the estimate would not be of its KL.
 
@@ -29,16 +32,16 @@ from torch import Tensor
 
 # The parts of a constructed trajectory, by which tokens are weighted and measured.
 PREFIX = 1  # what y_ref and y- have in common from the start; meant to end with the error
-# The first token after the prefix, where a diagnosis follows: the decision to reflect. Usually
-# "Wait"; a line break where y- has no text after its error (example in augment.measure).
+# The first token of the diagnosis, if there is one: the decision to reflect. Usually "Wait", or a
+# line break where y- ended with its error (example in augment.measure).
 TURN = 2
-DIAGNOSIS = 3  # the rest of the diagnosis
+REST_OF_DIAGNOSIS = 3
 CORRECTION = 4  # what follows it
 NO_DIAGNOSIS = 5  # all that follows the prefix where no diagnosis does
 MEASURED_PARTS = {
     "prefix": [PREFIX],
     "turn": [TURN],
-    "diagnosis": [TURN, DIAGNOSIS],
+    "diagnosis": [TURN, REST_OF_DIAGNOSIS],
     "correction": [CORRECTION],
 }
 
@@ -69,8 +72,11 @@ def decoupled_advantages(
 
     The mean of the sampled rewards is 1/4 and their standard deviation 1/2. Where all rewards of a
     group are equal, as those of the two constructed ones, every advantage is exactly 0: a group in
-    which every answer is right teaches nothing. In one group with the constructed ones, the right
-    sampled answer would look less good and the wrong ones worse ("gradient contamination"):
+    which every answer is right teaches nothing. And the advantages of a group sum to 0. So what all
+    members of G_ref share, the decision to reflect above all, is hardly pushed up or down: DAE
+    teaches which corrections are right, not that one should correct. In one group with the
+    constructed ones, the right sampled answer would look less good and the wrong ones worse
+    ("gradient contamination"):
 
     >>> mixed = decoupled_advantages(rewards, questions, constructed, dae="off")
     >>> [round(a, 2) for a in mixed.tolist()]
@@ -124,7 +130,8 @@ def peers_of(questions: Tensor, constructed: Tensor, dae: str) -> Tensor:
 def token_weights(logp: Tensor, entropy: Tensor, parts: Tensor) -> Tensor:
     """The weight (B, T) of each token of constructed trajectories in their loss: OTS.
 
-    Another rule goes here. logp, entropy: (B, T) in nats; parts: (B, T) of the constants above,
+    To try another rule, change this function; measure_ots in train.py goes on logging OTS's own.
+    logp, entropy: (B, T) in nats; parts: (B, T) of the constants above,
     which OTS does not need. With --no-ots this is not called.
     """
     return ots_weights(logp, entropy)
@@ -160,7 +167,7 @@ def token_parts(prefix: Tensor, diagnosis: Tensor, longest: int) -> Tensor:
     place = steps - prefix[:, None]  # (B, T) from the prefix's end on
     diagnosis = diagnosis[:, None]  # (B, 1)
     parts = torch.full_like(place, CORRECTION)
-    parts[place < diagnosis] = DIAGNOSIS
+    parts[place < diagnosis] = REST_OF_DIAGNOSIS
     parts[place == 0] = TURN
     parts[(diagnosis == 0).expand_as(parts)] = NO_DIAGNOSIS
     parts[place < 0] = PREFIX

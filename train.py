@@ -1,6 +1,7 @@
 """Train a policy with TAPO or GRPO. Start reading here: train_step is the whole method in one page.
 
-    python train.py                                    # tiny model, built-in problems, on a laptop
+    python train.py                                    # tiny model, on a laptop: 12 minutes of cold
+                                                       # start, then 30 steps of TAPO
     python train.py --preset gsm8k --out runs/gsm8k    # one GPU
 
     problems -> sample K each -> grade -> select candidates -> construct -> grade
@@ -49,7 +50,8 @@ from tasks import Problem, task_with_mistakes
 TOKENS_KEPT = 8  # constructions of a step whose tokens are written down one by one
 WARNING_STEPS = 5  # after which too few constructions are warned of
 TOO_FEW = (
-    "less than one pair in ten gave a diagnosis that is of use: GRPO at a higher price. "
+    "fewer than one pair in ten gave a trajectory whose diagnosis names a number of the error. "
+    "There is next to nothing to train on beside GRPO's answers, at a higher cost. "
     "Without pairs, look at right_share: no question has --n-pos right and --n-neg wrong answers. "
     "With pairs, see `refused` in metrics.jsonl and the replies in samples.jsonl, and try a cold "
     "start with more examples, another --synthesis or a stronger --model"
@@ -84,7 +86,7 @@ def train_step(
     pairs = select_candidates(groups, settings, seed) if settings.constructs else []
 
     # 3  the policy rewrites them: its own wrong beginning, a diagnosis, the correction
-    constructions = construct(policy, pairs, settings, seed)
+    constructions = construct(policy, pairs, settings, seed)  # the pairs, filled in
     grade_constructions(constructions, settings)
     laps.lap("construct")
 
@@ -166,14 +168,13 @@ def advantages_of(batch: list[Trajectory], settings: Settings) -> Tensor:
     rewards = torch.tensor([t.reward for t in batch])  # (N,)
     questions = torch.tensor([t.question_number for t in batch])  # (N,)
     divide_by_std = settings.loss != "dr_grpo"
-    constructed = constructed_mask(batch)  # (N,)
     advantages = tapo_loss.decoupled_advantages(
-        rewards, questions, constructed, settings.dae, divide_by_std
+        rewards, questions, is_constructed(batch), settings.dae, divide_by_std
     )
     return advantages[:, None]
 
 
-def constructed_mask(batch: list[Trajectory]) -> Tensor:
+def is_constructed(batch: list[Trajectory]) -> Tensor:
     return torch.tensor([t.origin == "constructed" for t in batch], dtype=torch.bool)  # (N,)
 
 
@@ -200,23 +201,25 @@ def update_policy(
 
     advantages: (N, 1), or (N, T) with one for each token (OPSD).
     """
-    constructed = constructed_mask(batch)  # (N,)
+    constructed = is_constructed(batch)  # (N,)
     lengths = torch.tensor([len(t.token_ids) for t in batch])  # (N,)
     scales = tapo_loss.loss_scales(
         lengths, constructed, settings.loss, settings.lambda_, settings.max_new_tokens
     )  # (N,)
 
-    # A trajectory with advantage 0 has gradient 0, and the scales have counted it already: its
-    # forward pass can be left out. Constructed ones stay unless lambda is 0, to measure OTS on all.
+    # Left out are rows of scale 0 (constructed ones where lambda is 0), and sampled rows of
+    # advantage 0: without a KL term their gradient is 0, and the scales have counted them already.
+    # Constructed rows of advantage 0 stay, so that OTS is measured on all of them.
     moves = (advantages != 0).any(dim=1)  # (N,)
     needed = (scales > 0) & (constructed | moves | (settings.kl_coef > 0))
-    whole = (batch, advantages, scales)
-    sampled_part = micro_batches_of(*whole, needed & ~constructed, settings)
-    constructed_part = micro_batches_of(*whole, needed & constructed, settings)
+    needed_sampled = needed & ~constructed
+    needed_constructed = needed & constructed
+    sampled_part = micro_batches_of(batch, advantages, scales, needed_sampled, settings)
+    constructed_part = micro_batches_of(batch, advantages, scales, needed_constructed, settings)
 
     measured: dict[str, Any] = {"trained_rows": int(needed.sum()), "loss": None, "grad_norm": None}
     if settings.constructs:
-        measured["taught_rows"] = int((needed & constructed & moves).sum())  # constructed ones
+        measured["taught_rows"] = int((needed_constructed & moves).sum())
     means = metrics.Means()
     split = settings.split_gradients and bool(sampled_part) and bool(constructed_part)
     for _ in range(settings.updates if measured["trained_rows"] else 0):
@@ -273,11 +276,10 @@ def add_gradients(
 
         if micro.old_logp is None:
             # The weights have not moved since the answers were sampled, so these are pi_old's
-            # log-probs, and the ratio is 1: clipping acts with --updates above 1 alone. For a
-            # sampled answer the sampler's log-probs are the same but for rounding. Those of a
-            # constructed trajectory must be computed here: it was sampled under the synthesis
-            # prompt and is trained under the bare question, where the same tokens have other
-            # probabilities than the sampler saw.
+            # log-probs, and the ratio is 1: clipping acts with --updates above 1 alone. Of a
+            # sampled answer the sampler's would do too. Those of a constructed trajectory must be
+            # computed here: it was sampled under the synthesis prompt and is trained under the bare
+            # question, where its tokens have other probabilities.
             micro.old_logp = logp.detach()  # (B, T)
             if parts is None:
                 measure_mismatch(micro, mask, means)
@@ -381,9 +383,8 @@ class Run:
     tokens_generated: int = 0  # by the steps so far
     has_warned: bool = False  # that too few constructions are of use
 
-    def held_out_measures(self, step: int) -> dict[str, Any]:
-        """The held-out problems at this step: measured now, unless a run that is resumed has done
-        so."""
+    def measured_or_logged(self, step: int) -> dict[str, Any]:
+        """What measure_held_out gives at this step, or gave before the run was resumed."""
         for record in self.folder.logged("eval"):
             if record["step"] == step:
                 return record
@@ -463,7 +464,7 @@ def train(run: Run, checkpoint: Path) -> None:
     state = run.folder.restore(checkpoint, run.policy.model, [optimizer], needed)
     run.tokens_generated = state["tokens_generated"]
     steps_made = step_of(checkpoint)
-    before = run.held_out_measures(0)
+    before = run.measured_or_logged(0)
     start_model = starting_policy(run)
 
     bar = progress_bar(settings.steps, settings.algo, "step", initial=steps_made)
@@ -486,7 +487,7 @@ def train(run: Run, checkpoint: Path) -> None:
             if stops or is_last or run.save_is_due(step + 1):
                 run.save(step + 1, optimizer)
             if stops:
-                break  # whoever leaves Interrupts then gets KeyboardInterrupt
+                break  # leaving Interrupts then raises KeyboardInterrupt
     print_outcome(run, before)
 
 
@@ -539,7 +540,7 @@ def print_outcome(run: Run, before: dict[str, Any]) -> None:
     if settings.constructs:
         counts = metrics.counts_of_steps(run.folder.logged("rl"))
         print(f"constructed in all: {metrics.format_counts(counts)}\n")
-    after = run.held_out_measures(settings.steps)
+    after = run.measured_or_logged(settings.steps)
     drawn = f"sampled at temperature {settings.temperature}, seed {settings.seed}"
     print(f"{len(run.held_out)} held-out problems, {drawn}:\n")
     print(format_table({"before RL": before, f"{settings.algo}, {settings.steps} steps": after}))
@@ -649,7 +650,7 @@ def main() -> None:
         checkpoint = start_of_rl(run, resumed)
         if settings.stage == "coldstart":
             print(f"\ncheckpoint: {checkpoint}\n")
-            print(format_table({"cold start": run.held_out_measures(0)}))
+            print(format_table({"cold start": run.measured_or_logged(0)}))
         else:
             train(run, checkpoint)
 

@@ -84,7 +84,7 @@ def weights_by_part(step: dict[str, Any], chosen: int) -> dict[str, float]:
     names = {
         "prefix": tapo_loss.PREFIX,
         "turn": tapo_loss.TURN,
-        "diagnosis": tapo_loss.DIAGNOSIS,
+        "diagnosis": tapo_loss.REST_OF_DIAGNOSIS,
         "correction": tapo_loss.CORRECTION,
     }
     return {name: weights[parts == part].mean().item() for name, part in names.items()}

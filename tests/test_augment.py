@@ -16,7 +16,6 @@ import augment
 from augment import (
     NOT_GRADED,
     Construction,
-    common_prefix,
     construct,
     format_reply,
     grade_constructions,
@@ -31,6 +30,7 @@ from rollout import Group, Policy, Rollout
 from support import first_error
 from support.hinted import hinted_question
 from support.metrics import construction_metrics, construction_record, format_parts
+from support.overlap import common_prefix
 from support.settings import Settings
 from support.tokenizer import PLAIN, Tokenizer
 from tasks import Problem
@@ -87,6 +87,19 @@ def test_answers_that_were_cut_off_are_not_rewritten_unless_asked_for():
         settings = Settings(m_max=8, rewrite_truncated=truncated)
         pairs = select_candidates([group], settings, seed=0)
         assert {pair.wrong for pair in pairs} == texts
+
+
+def test_a_right_answer_that_was_cut_off_is_shown_to_nobody():
+    group = make_group([1, 1, 1, 0, 0, 0, 0, 0])
+    for number in (0, 2):
+        group.rollouts[number].finish = "length"
+    settings = Settings(m_max=8)
+    siblings = {
+        pair.sibling for seed in range(20) for pair in select_candidates([group], settings, seed)
+    }
+    assert siblings == {"q1"}
+    group.rollouts[1].finish = "length"
+    assert select_candidates([group], settings, seed=0) == []
 
 
 # ---------------------------------------------------------------- the synthesis prompt

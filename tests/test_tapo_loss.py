@@ -8,9 +8,9 @@ from conftest import next_token_logprobs, small_model
 
 from tapo_loss import (
     CORRECTION,
-    DIAGNOSIS,
     NO_DIAGNOSIS,
     PREFIX,
+    REST_OF_DIAGNOSIS,
     TURN,
     clipped_surrogate,
     decoupled_advantages,
@@ -128,25 +128,24 @@ def test_ots_weight_is_one_for_a_typical_token_and_clamped_without_gradient():
     assert not weights.requires_grad
 
 
+LETTERS = {PREFIX: "p", TURN: "t", REST_OF_DIAGNOSIS: "d", CORRECTION: "c", NO_DIAGNOSIS: "-"}
+
+
 @pytest.mark.parametrize(
     ("prefix", "diagnosis", "expected"),
     [
-        (2, 3, [PREFIX, PREFIX, TURN, DIAGNOSIS, DIAGNOSIS, CORRECTION, CORRECTION]),
-        (2, 1, [PREFIX, PREFIX, TURN, CORRECTION, CORRECTION, CORRECTION, CORRECTION]),
-        (
-            2,
-            0,
-            [PREFIX, PREFIX, NO_DIAGNOSIS, NO_DIAGNOSIS, NO_DIAGNOSIS, NO_DIAGNOSIS, NO_DIAGNOSIS],
-        ),
-        (0, 3, [TURN, DIAGNOSIS, DIAGNOSIS, CORRECTION, CORRECTION, CORRECTION, CORRECTION]),
-        (0, 0, [NO_DIAGNOSIS] * 7),
-        (7, 0, [PREFIX] * 7),
-        (4, 3, [PREFIX, PREFIX, PREFIX, PREFIX, TURN, DIAGNOSIS, DIAGNOSIS]),
+        (2, 3, "pptddcc"),
+        (2, 1, "pptcccc"),
+        (2, 0, "pp-----"),
+        (0, 3, "tddcccc"),
+        (0, 0, "-------"),
+        (7, 0, "ppppppp"),
+        (4, 3, "pppptdd"),
     ],
 )
 def test_every_token_of_a_construction_belongs_to_the_part_it_is_in(prefix, diagnosis, expected):
-    parts = token_parts(torch.tensor([prefix]), torch.tensor([diagnosis]), longest=7)
-    assert parts.tolist() == [expected]
+    (parts,) = token_parts(torch.tensor([prefix]), torch.tensor([diagnosis]), longest=7).tolist()
+    assert "".join(LETTERS[part] for part in parts) == expected
 
 
 def test_the_parts_of_a_batch_are_those_of_each_row_alone():
@@ -160,7 +159,7 @@ def test_ots_weighs_every_part_alike():
     """The parts are there for forks; the paper's rule does not look at them."""
     logp = torch.tensor([[-0.1, -2.0, -0.7, -4.0]])
     entropy = torch.tensor([[0.2, 1.0, 0.7, 0.1]])
-    parts = torch.tensor([[PREFIX, TURN, DIAGNOSIS, CORRECTION]])
+    parts = torch.tensor([[PREFIX, TURN, REST_OF_DIAGNOSIS, CORRECTION]])
     weights = token_weights(logp, entropy, parts)
     assert torch.equal(weights, ots_weights(logp, entropy))
     assert torch.equal(weights, token_weights(logp, entropy, parts.flip(1)))

@@ -930,7 +930,7 @@ def test_a_run_with_next_to_no_constructions_says_so_once(learned, tmp_path, cap
         err = capsys.readouterr().err
         said = (
             "5 steps, 50 pairs, 15 trajectories, 10 with an advantage, "
-            "0 with a concrete diagnosis: less than one pair in ten"
+            "0 with a concrete diagnosis: fewer than one pair in ten"
         )
         assert (said in err) is (step == 5)
 
@@ -955,7 +955,7 @@ def test_the_warning_is_for_runs_that_could_be_better(
     for step in range(1, 7):
         run.folder.log("metrics.jsonl", {"stage": "rl", **counts, "step": step})
         train.warn_of_few_constructions(run)
-    assert ("GRPO at a higher price" in capsys.readouterr().err) is warns
+    assert ("fewer than one pair in ten" in capsys.readouterr().err) is warns
 
 
 @pytest.mark.parametrize(

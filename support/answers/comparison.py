@@ -1,4 +1,4 @@
-r"""Whether two values are equal: the policies of checker.py, case by case.
+r"""Whether two values are equal: the rules of checker.py, case by case.
 
 same_answer     of two whole answers: what may be left out only there
 same            of values and of parts of values
