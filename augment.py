@@ -18,11 +18,12 @@ Departures from the paper, and what it leaves open:
   the diagnosis and the correction, but for the first words of an assisted one.
   - instruct: the policy does both, as in the paper. A checkpoint of 0.5B weights cannot, before it
     has learned it in the cold start: of 200 of its replies one kept a whole step of y-.
-  - assisted, for such a checkpoint (the preset gsm8k): the policy's own log-probs say where y- goes
-    wrong (keep_to_first_errors), and *the program* puts y- up to there, and "Wait, it should be",
-    at the beginning of its reply. The policy goes on from there; the prefix is verbatim by
-    construction. After "Wait," alone such a checkpoint hardly ever says what is wrong
-    (results/gsm8k/README.md).
+  - assisted, for such a checkpoint (the preset gsm8k): *the program* finds the first number of y-
+    that neither the question nor a right answer of the group has, or if there is none, the policy's
+    own log-probs say where y- goes wrong (keep_to_first_error). And *the program* puts y- up to
+    there, and "Wait, it should be", at the beginning of its reply. The policy goes on from there;
+    the prefix is verbatim by construction. After "Wait," alone such a checkpoint hardly ever says
+    what is wrong (results/gsm8k/README.md).
   - brief, the tiny model's default: *the program* finds the first line in which y- differs from y+
     and marks it in the prompt. A model of 0.8 million weights does not learn in minutes to compare
     two answers (it found that line in 46% of the cases).
@@ -50,7 +51,7 @@ from checker import Grade, grade, visible
 from rollout import Group, Policy, Rollout, sample
 from support.cli import ArgumentParser, run_main
 from support.files import InputError, read_lines
-from support.first_error import Reading, up_to_first_errors
+from support.first_error import Reading, up_to_first_error
 from support.hinted import hinted_question
 from support.metrics import format_construction
 from support.overlap import common_prefix, in_three, shared_tokens
@@ -135,8 +136,9 @@ class Construction:
     problem: Problem
     wrong: str  # y-
     sibling: str  # y+
+    right_answers: list[str] = field(default_factory=list)  # all those of its group
 
-    # keep_to_first_errors, with --synthesis assisted alone
+    # keep_to_first_error, with --synthesis assisted alone
     kept: str = ""  # y- up to and including its first error
 
     # read_reply
@@ -182,11 +184,13 @@ def select_candidates(groups: list[Group], settings: Settings, seed: int) -> lis
     for number, group in enumerate(groups):
         if not is_eligible(group, settings):
             continue
+        right_answers = answers_of(group, right=True)
         wrong_answers = answers_to_rewrite(group, settings)
         for wrong in rng.sample(wrong_answers, min(settings.m_max, len(wrong_answers))):
             sibling = draw_sibling(group, rng)
             if sibling is not None:
-                pairs.append(Construction(number, group.problem, wrong, sibling))
+                pair = Construction(number, group.problem, wrong, sibling, right_answers)
+                pairs.append(pair)
     return pairs
 
 
@@ -282,31 +286,27 @@ def labelled(name: str, lines: list[str]) -> str:
 # ---------------------------------------------------------------- step 3: --synthesis assisted
 
 
-def keep_to_first_errors(policy: Policy, pairs: list[Construction], settings: Settings) -> None:
-    """Fill in `kept` of each pair: y- up to and including its first error, as the policy sees it
-    (support/first_error.py). One that is too long to be read keeps nothing.
+def keep_to_first_error(policy: Policy, pair: Construction, settings: Settings) -> None:
+    """Fill in `kept`: y- up to and including its first error (support/first_error.py). A y- that
+    has to be read and is too long for that keeps nothing.
 
-    y- is read after two requests: the bare question, and the bare question with y+ and two short
-    sentences, neither of which speaks of mistakes. A request that asks for a mistake makes wrong
-    lines likely by itself, above all after a cold start that taught to write them there, and would
-    hide the error (results/gsm8k/README.md, section 2).
+    Where its numbers do not tell, y- is read after two requests: the bare question, and the bare
+    question with y+ and two short sentences, neither of which speaks of mistakes. A request that
+    asks for a mistake makes wrong lines likely by itself, above all after a cold start that taught
+    to write them there, and would hide the error (results/gsm8k/README.md, section 2).
     """
     tokenizer = policy.tokenizer
-    reads = []
-    for pair in pairs:
-        request = hinted_question(pair.problem.question, pair.sibling, settings.synthesis)
-        reads.append(
-            Reading(
-                pair.wrong.strip(),
-                alone=tokenizer.question_prompt(pair.problem.question),
-                informed=tokenizer.question_prompt(request),
-            )
-        )
-    beginnings = up_to_first_errors(
-        policy.model, tokenizer, reads, settings.temperature, settings.micro_tokens
+    question = pair.problem.question
+    request = hinted_question(question, pair.sibling, settings.synthesis)
+    reading = Reading(
+        pair.wrong.strip(),
+        given=[question, pair.sibling, *pair.right_answers],
+        alone=tokenizer.question_prompt(question),
+        informed=tokenizer.question_prompt(request),
     )
-    for pair, kept in zip(pairs, beginnings, strict=True):
-        pair.kept = kept
+    pair.kept = up_to_first_error(
+        policy.model, tokenizer, reading, settings.temperature, settings.micro_tokens
+    )
 
 
 # ---------------------------------------------------------------- step 3: what becomes of a reply
@@ -335,11 +335,11 @@ def construct(
 
     A changed prefix or a missing diagnosis is no such reason.
     """
-    if settings.synthesis == "assisted":
-        keep_to_first_errors(policy, pairs, settings)
     asked = []
     prompts = []
     for pair in pairs:
+        if settings.synthesis == "assisted":
+            keep_to_first_error(policy, pair, settings)
         prompt = prompt_of(pair, policy.tokenizer, settings)
         if has_room(pair, prompt, policy, settings):
             asked.append(pair)

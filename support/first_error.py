@@ -1,80 +1,90 @@
-"""Where a wrong answer goes wrong, by the log-probs of the policy that wrote it.
+"""Where a wrong answer y- goes wrong, as far as its right siblings and the policy itself can tell.
 
-The policy reads the answer twice: after the bare question, and with a right answer in sight. The
-first error is the first step with a number that the right answer makes less likely by more than
-DOUBT, else the step with the largest fall. Words do not count: two answers that say the same differ
-in them too. Ours, not the paper's;
-results/gsm8k/README.md has what was tried beside it. Called by augment.py for --synthesis assisted.
+The first error is the first step of y- with a number that neither the question nor any right answer
+of the group has. In about one answer of five there is no such number. Then the policy's own
+log-probs decide: it reads y- twice, after the bare question and with y+ in sight, and the first
+error is the first step with a number that y+ makes less likely by more than DOUBT, else the step
+with the largest fall. Words do not count: two answers that say the same differ in them too.
+
+Ours, not the paper's; results/gsm8k/README.md has how often it is right, and what was tried beside
+it. Called by augment.py for --synthesis assisted.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from support.logprobs import score
-from support.steps import split_steps
+from support.steps import numbers_in, split_steps
 
 DOUBT = 1.0  # nats
 
 
-class Reading(NamedTuple):
-    """An answer, and what it is read after."""
+@dataclass
+class Reading:
+    """A wrong answer, and what it is read beside."""
 
     answer: str
+    given: list[str]  # the question, and the right answers of the group
     alone: list[int]  # ids of the bare question's prompt
-    informed: list[int]  # ids of a prompt that shows a right answer
+    informed: list[int]  # ids of a prompt that shows y+
 
 
 @dataclass
 class Row:
-    """What is scored: an answer after one of the two."""
+    """What is scored: the answer after one of the two prompts."""
 
     prompt_ids: list[int]
     token_ids: list[int]
 
 
-def up_to_first_errors(
-    model: Any, tokenizer: Any, readings: Sequence[Reading], temperature: float, micro_tokens: int
-) -> list[str]:
-    """Each answer up to and including its first error, without white space at its end; "" for an
-    empty one, and for one that does not fit into the model's context after its prompts."""
-    steps = [step_tokens(reading, tokenizer) for reading in readings]
-    alone = []
-    informed = []
-    for reading, tokens in zip(readings, steps, strict=True):
-        token_ids = [token for step in tokens for token in step]
-        alone.append(Row(reading.alone, token_ids))
-        informed.append(Row(reading.informed, token_ids))
-    context = model.config.max_position_embeddings
-    fitting = []
-    for i, row in enumerate(informed):
-        if row.token_ids and len(row.prompt_ids) + len(row.token_ids) <= context:
-            fitting.append(i)
-
-    arguments = temperature, micro_tokens
-    alone_logp = score(model, [alone[i] for i in fitting], *arguments)
-    informed_logp = score(model, [informed[i] for i in fitting], *arguments)
-    beginnings = [""] * len(readings)
-    for i, before, after in zip(fitting, alone_logp, informed_logp, strict=True):
-        drops = [a - b for a, b in zip(before, after, strict=True)]
-        last = first_doubted(step_doubts(steps[i], drops, tokenizer))
-        beginnings[i] = "".join(split_steps(readings[i].answer)[: last + 1]).rstrip()
-    return beginnings
+def up_to_first_error(
+    model: Any, tokenizer: Any, reading: Reading, temperature: float, micro_tokens: int
+) -> str:
+    """The answer up to and including its first error, without white space at its end; "" for an
+    empty one, and for one that the model has to read and that does not fit into its context."""
+    steps = split_steps(reading.answer)
+    last = first_strange(steps, reading.given)
+    if last is None:
+        token_ids = step_tokens(steps, reading.alone, tokenizer)
+        answer_ids = [token for step in token_ids for token in step]
+        longest = len(reading.informed) + len(answer_ids)
+        if not answer_ids or longest > model.config.max_position_embeddings:
+            return ""
+        rows = [Row(reading.alone, answer_ids), Row(reading.informed, answer_ids)]
+        alone, informed = score(model, rows, temperature, micro_tokens)
+        drops = [a - b for a, b in zip(alone, informed, strict=True)]
+        last = first_doubted(step_doubts(token_ids, drops, tokenizer))
+    return "".join(steps[: last + 1]).rstrip()
 
 
-def step_tokens(reading: Reading, tokenizer: Any) -> list[list[int]]:
-    """The token ids of each step of the answer after its question."""
-    before = list(reading.alone)
-    steps = []
-    for step in split_steps(reading.answer):
+def first_strange(steps: list[str], given: list[str]) -> int | None:
+    """The first step with a number that none of the given texts has; None where there is none.
+
+    >>> steps = ["2+2=4", "4+1=6", "So it is 6."]
+    >>> first_strange(steps, ["2+2, then 1 more?", "2+2=4, 4+1=5"])
+    1
+    >>> first_strange(steps, ["2+2, then 1 more?", "2+2=4, 4+1=5", "not 6"])
+    """
+    known = {number for text in given for number in numbers_in(text)}
+    for place, step in enumerate(steps):
+        if numbers_in(step) - known:
+            return place
+    return None
+
+
+def step_tokens(steps: list[str], prompt: list[int], tokenizer: Any) -> list[list[int]]:
+    """The token ids of each step, as the steps stand after the prompt."""
+    before = list(prompt)
+    found = []
+    for step in steps:
         token_ids = tokenizer.encode(step, after=before)
-        steps.append(token_ids)
+        found.append(token_ids)
         before += token_ids
-    return steps
+    return found
 
 
 def step_doubts(steps: list[list[int]], drops: list[float], tokenizer: Any) -> list[float]:
-    """For each step, the most nats by which the right answer makes a number of it less likely.
+    """For each step, the most nats by which y+ makes a number of it less likely.
 
     drops: log-prob alone minus log-prob informed, for each token of the steps
     """

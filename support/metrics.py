@@ -219,6 +219,7 @@ def construction_record(construction: Any, step: int) -> dict[str, Any]:
     if construction.kept and construction.y_ref:
         record["reply"] = construction.y_ref
     del record["problem"]
+    del record["right_answers"]
     grade = asdict(record.pop("grade"))
     named = {"step": step, "problem": problem.question, "gold": problem.answer}
     return named | record | grade
@@ -278,7 +279,8 @@ def gradients(model: nn.Module) -> list[Tensor]:
 
 def gradient_metrics(model: nn.Module, from_sampled: list[Tensor]) -> dict[str, float | None]:
     """Norms of the gradients of sampled and of constructed trajectories, and their cosine: below 0
-    they pull apart. None where it is not finite: that update is skipped, and the run goes on.
+    they pull apart. The cosine is None where a norm is 0, and each is None where it is not finite:
+    then the update is skipped, and the run goes on.
 
     from_sampled: the gradients when those of the constructed ones had not been added yet.
     """

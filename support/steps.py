@@ -9,8 +9,9 @@ import re
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 LIST_MARK = re.compile(
-    r"^[\s*#>-]*(?:step\s+)?\d+[.):](?=\**[ \t]+\S)", re.IGNORECASE | re.MULTILINE
+    r"^[\s*#>-]*(?:step\s+\d+\b|\d+[.):](?=\**[ \t]+\S))", re.IGNORECASE | re.MULTILINE
 )
+LATEX_COMMA = re.compile(r"\{,\}|,\\!")  # in 1{,}000 and 1,\!000
 
 
 def split_steps(text: str) -> list[str]:
@@ -59,10 +60,11 @@ def whole_steps(answer: str, beginning: str) -> int:
 def numbers_in(text: str) -> set[str]:
     """The numbers that stand in a text, in one spelling, without those that count its steps.
 
-    >>> sorted(numbers_in("2. We have 12 + 30.50 = 42.5\\nStep 3: so $1,000.00"))
+    >>> sorted(numbers_in("2. We have 12 + 30.50 = 42.5\\n### Step 3:\\nso $1,000.00"))
     ['1000', '12', '30.5', '42.5']
     """
     numbers = set()
+    text = LATEX_COMMA.sub(",", text)
     for number in NUMBER.findall(LIST_MARK.sub("", text)):
         if THOUSANDS.fullmatch(number):
             number = number.replace(",", "")

@@ -89,7 +89,7 @@ def test_answers_that_were_cut_off_are_not_rewritten_unless_asked_for():
         assert {pair.wrong for pair in pairs} == texts
 
 
-def test_a_right_answer_that_was_cut_off_is_shown_to_nobody():
+def test_a_right_answer_that_was_cut_off_is_no_sibling():
     group = make_group([1, 1, 1, 0, 0, 0, 0, 0])
     for number in (0, 2):
         group.rollouts[number].finish = "length"
@@ -381,6 +381,7 @@ def test_what_is_no_diagnosis_is_not_called_one(parts, expected):
 
 
 LONG = "We have 2 and 2.\n2+2=5\n5+1=6\n#### 6"
+NO_NEWS = "2+2 is not 6\n#### 5"  # a right answer, beside which LONG has no number of its own
 
 
 @pytest.fixture
@@ -429,9 +430,11 @@ class Assisted:
             replies.append([Rollout(prompt, ids, [0.0] * len(ids), "stop")])
         return replies
 
-    def construct(self, wrong: str = LONG, **changes) -> Construction:
+    def construct(
+        self, wrong: str = LONG, also_right: str = NO_NEWS, question: str = "Q?", **changes
+    ) -> Construction:
         settings = Settings(**{"synthesis": "assisted", "max_new_tokens": 200, **changes})
-        pair = Construction(0, Problem("Q?", "5"), wrong, RIGHT)
+        pair = Construction(0, Problem(question, "5"), wrong, RIGHT, [also_right])
         construct(self, [pair], settings, seed=0)
         grade_constructions([pair], settings)
         return pair
@@ -454,6 +457,18 @@ def test_the_assisted_policy_goes_on_behind_its_own_first_error(letters, monkeyp
     assert made.parts == [made.kept, "Wait, it should be 4, not 5.", "2+2=4\n4+1=5\n#### 5"]
     assert made.analysis == made.parts[1] and made.diagnosis_tokens > 0
     assert is_worth_learning(made, Settings(synthesis="assisted"))
+
+
+def test_a_number_that_no_right_answer_has_is_the_first_error(letters, monkeypatch):
+    """Then nothing is read: the numbers of the question and of every right answer tell."""
+    policy = Assisted(letters, monkeypatch, {"5\n5": 9.0}, FIXED)
+    made = policy.construct(also_right="2+2, that is 4, and 1 more\n#### 5")
+    assert made.kept == "We have 2 and 2.\n2+2=5\n5+1=6" and policy.scored == []
+    wrong = "6-6=0\n5+2=9\n#### 9"
+    made = policy.construct(wrong, also_right="0", question="Is 6 left?")
+    assert made.kept == "6-6=0\n5+2=9"
+    for news in ({"also_right": "0"}, {"question": "Is 6 left?"}):
+        assert policy.construct(wrong, **news).kept == "6-6=0"
 
 
 def test_the_prefix_and_the_reply_keep_their_spaces_with_sentencepiece(monkeypatch):

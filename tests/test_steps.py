@@ -56,7 +56,23 @@ def test_a_beginning_is_whole_steps_or_not():
 def test_numbers_have_one_spelling_each():
     assert numbers_in("$1,000 for 3 items at 2.50 each, x2.") == {"1000", "3", "2.5", "2"}
     assert numbers_in("5.00, 1,000.50 and 1,2 of 100") == {"5", "1000.5", "1,2", "100"}
+    assert numbers_in(r"1{,}000 and 2{,}000{,}000 and 1,\!500") == {"1000", "2000000", "1500"}
     assert numbers_in("none") == set()
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "### Step 4:",
+        "**Step 4:**",
+        "**Step 4**: Add 7.",
+        "Step 4 - Add 7.",
+        "4. Add 7.",
+        "- 4) Add 7.",
+    ],
+)
+def test_the_number_of_a_step_is_no_number_of_its_text(heading):
+    assert numbers_in(f"So 7.\n{heading}\n") == {"7"}
 
 
 @pytest.mark.parametrize(
