@@ -24,8 +24,9 @@ Departures from the paper:
 - With --synthesis assisted a program helped to construct (augment.py), so that a checkpoint which
   cannot do it alone has something to learn from. Each such construction becomes an example of the
   paper's unassisted format too: request with both answers -> analysis and reconstruction.
-- Not every construction of a checkpoint is learned from [inferred]: only what ends right, with a
-  diagnosis that names a number of the error (is_worth_learning).
+- Not every construction of a checkpoint is learned from [inferred]: only what ends right and, where
+  a prefix is kept, has a diagnosis whose numbers suggest that it is about the error and that does
+  not say "you"; with assisted the rule is stricter (is_worth_learning).
 
 construction_report says how well the policy constructs when RL begins.
 """
@@ -322,15 +323,17 @@ def solving_examples(group: Group) -> list[Trajectory]:
 
 
 def is_worth_learning(made: Construction, settings: Settings) -> bool:
-    """Whether it ends right and, where a prefix was asked for, its diagnosis is about the error."""
+    """Whether it ends right and, where a prefix was asked for, its diagnosis seems to be about the
+    error."""
     if not made.grade.right:
         return False
     if settings.reconstruction == "full":
         return True
-    # refused: a diagnosis that names no number of the error, as "Wait, let us do it again"
+    # not learned: a diagnosis that names no number of the step before it, nor one that y+ alone
+    # has, as "Wait, let us do it again"
     if not is_concrete(made):
         return False
-    # refused: "Wait, you made a mistake"
+    # not learned: "Wait, you made a mistake"
     _, diagnosis, correction = made.parts
     if SPEAKS_TO.search(diagnosis):
         return False

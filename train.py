@@ -50,8 +50,9 @@ from tasks import Problem, task_with_mistakes
 TOKENS_KEPT = 8  # constructions of a step whose tokens are written down one by one
 WARNING_STEPS = 5  # after which too few constructions are warned of
 TOO_FEW = (
-    "fewer than one pair in ten gave a trajectory whose diagnosis names a number of the error. "
-    "There is next to nothing to train on beside GRPO's answers, at a higher cost. "
+    "fewer than one pair in ten gave a trajectory whose diagnosis names a number of the step "
+    "before it, or one that only the right answer has. The others are trained on too, but hardly "
+    "say what is wrong: TAPO then costs more than GRPO and teaches little else. "
     "Without pairs, look at right_share: no question has --n-pos right and --n-neg wrong answers. "
     "With pairs, see `refused` in metrics.jsonl and the replies in samples.jsonl, and try a cold "
     "start with more examples, another --synthesis or a stronger --model"
@@ -492,7 +493,7 @@ def train(run: Run, checkpoint: Path) -> None:
 
 
 def warn_of_few_constructions(run: Run) -> None:
-    """Say once that TAPO has next to nothing to train on, as soon as a few steps show it."""
+    """Say once that hardly any diagnosis is concrete, as soon as a few steps show it."""
     is_tapo = run.settings.algo == "tapo" and run.settings.reconstruction == "prefix"
     if run.has_warned or not is_tapo:
         return

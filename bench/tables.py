@@ -93,7 +93,7 @@ MECHANICS: Columns = {
 
 @dataclass(frozen=True)
 class Claim:
-    """What is asked, and the difference whose sign says whether it is so here."""
+    """A claim, and the difference whose sign says whether it holds here."""
 
     text: str
     one: str
@@ -102,7 +102,7 @@ class Claim:
     unit: str = "pass@1, points"
     sign: int = 1  # of the claimed difference one - other
     curve: str = "pass@1"
-    paper: str = "no figure"  # what the paper reports, on AIME24 / AIME25 / HMMT25
+    paper: str = "no figure"  # what is known of the paper's
 
 
 CLAIMS = {
@@ -115,7 +115,7 @@ CLAIMS = {
         "TAPO, little construction",
         "GRPO, little construction",
         sign=-1,
-        paper="so on AIME25 and HMMT25",
+        paper="yes on AIME25 and HMMT25, no figure",
     ),
     "dae": Claim("DAE is needed: one mixed group is worse", "TAPO without DAE", "TAPO", sign=-1),
     "dae-entropy": Claim(
@@ -126,7 +126,7 @@ CLAIMS = {
         "entropy, nats",
         -1,
         "entropy",
-        "so, no figure",
+        "said, no figure",
     ),
     "dae-length": Claim(
         "without DAE length collapses",
@@ -136,7 +136,7 @@ CLAIMS = {
         "tokens an answer",
         -1,
         "length",
-        "so, no figure",
+        "said, no figure",
     ),
     "ots": Claim("OTS is needed", "TAPO without OTS", "TAPO", sign=-1),
     "dcs": Claim("DCS is needed: every mixed group is worse", "TAPO without DCS", "TAPO", sign=-1),
@@ -287,7 +287,7 @@ def claim_table(runs: Runs, claims: dict[str, Claim], name: str) -> str:
         figure = f"[{key}]({name}/{key}.svg)"
         seeds = str(len(values))
         rows.append([claim.text, what, claim.unit, claim.paper, seeds, here, result, figure])
-    titles = ["asked", "difference", "of", "in the paper", "seeds", "here", "verdict", "figure"]
+    titles = ["claim", "difference", "of", "in the paper", "seeds", "here", "verdict", "figure"]
     return table(titles, rows)
 
 
@@ -309,7 +309,7 @@ def write_tables(records: list[Record], folder: Path, name: str) -> str:
         start: start_table(records),
         "Methods (%, after the last step)": method_table(runs, COLUMNS),
         "What happened in the last ten steps": method_table(runs, MECHANICS),
-        "Asked (in the paper: AIME24 / AIME25 / HMMT25)": claim_table(runs, CLAIMS, name),
+        "Claims (the paper's figures: AIME24 / AIME25 / HMMT25)": claim_table(runs, CLAIMS, name),
         "Tried beyond the paper": claim_table(runs, TRIED, name),
         rates: rate_table(records),
     }

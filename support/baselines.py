@@ -56,7 +56,7 @@ def with_a_right_sibling(
     for number, trajectory in enumerate(trajectories):
         group = groups[trajectory.question_number]
         own = number % settings.k
-        siblings = [group.texts[i] for i in range(settings.k) if group.grades[i].right and i != own]
+        siblings = [group.texts[i] for i in range(settings.k) if i != own and is_shown(group, i)]
         if not siblings:
             continue
         request = hinted_question(group.problem.question, rng.choice(siblings), settings.synthesis)
@@ -65,6 +65,11 @@ def with_a_right_sibling(
             students.append(trajectory)
             teachers.append(teacher)
     return students, teachers
+
+
+def is_shown(group: Any, number: int) -> bool:
+    """Whether this answer may be shown to the teacher: right, and not cut off."""
+    return group.grades[number].right and group.rollouts[number].finish == "stop"
 
 
 def distillation_advantages(

@@ -115,6 +115,18 @@ def test_the_teacher_scores_the_very_tokens_with_a_right_sibling_in_sight(learne
         assert not row[end:].any()
 
 
+def test_the_teacher_sees_no_answer_that_was_cut_off(learned, tmp_path):
+    run = make_run(learned, tmp_path, algo="opsd", questions=8)
+    problems = problems_of_step(run.problems, run.settings, 0)
+    groups = answer_problems(run.policy, problems, run.settings, seed_of(0, "test"))
+    sampled = sampled_trajectories(groups)
+    assert with_a_right_sibling(sampled, groups, run.policy, run.settings, 0)[0]
+    for group in groups:
+        for rollout in group.rollouts:
+            rollout.finish = "length"
+    assert with_a_right_sibling(sampled, groups, run.policy, run.settings, 0) == ([], [])
+
+
 def test_an_answer_is_not_taught_where_its_teachers_prompt_leaves_no_room(learned, tmp_path):
     run = make_run(learned, tmp_path, algo="opsd")
     problems = problems_of_step(run.problems, run.settings, 0)
