@@ -193,12 +193,13 @@ def test_groups_that_cannot_be_compared_are_refused(tmp_path):
         comparison(tmp_path / "stopped", tmp_path / "base")
 
 
-def test_the_table_of_the_readme_is_that_of_the_runs_in_results():
+def test_the_tables_of_the_readme_are_those_of_the_runs_in_results():
     from paired import comparison
 
     runs = ROOT / "results" / "ablation"
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert comparison(runs / "turn", runs / "ots") in readme
+    assert comparison(runs / "turn-sampled", runs / "sampled") in readme
 
 
 # ---------------------------------------------------------------- bench/constructions.py
