@@ -300,6 +300,7 @@ def keep_to_first_error(policy: Policy, pair: Construction, settings: Settings) 
     request = hinted_question(question, pair.sibling, settings.synthesis)
     reading = Reading(
         pair.wrong.strip(),
+        # y+ is one of the right answers, unless it is the gold solution (README, forks)
         given=[question, pair.sibling, *pair.right_answers],
         alone=tokenizer.question_prompt(question),
         informed=tokenizer.question_prompt(request),
@@ -320,7 +321,8 @@ def construct(
     These are all reasons for which a reply yields no trajectory; each is counted:
 
         no room for a reply        the synthesis prompt fills the context, or with "assisted" y- is
-                                   empty or does not fit after y+; nothing is sampled
+                                   empty, or has to be read and does not fit after y+; nothing
+                                   is sampled
         truncated                  the reply did not end by itself
         no <analysis>              a tag is missing (so for each of the four)
         repeated <analysis>        a tag stands there twice (so for each of the four)
@@ -369,7 +371,7 @@ def prompt_of(pair: Construction, tokenizer: Tokenizer, settings: Settings) -> l
 
 
 def has_room(pair: Construction, prompt: list[int], policy: Policy, settings: Settings) -> bool:
-    """Whether a reply fits after the prompt; with "assisted", whether y- could be read too."""
+    """Whether a reply fits after the prompt; with "assisted", whether something of y- was kept."""
     fits = len(prompt) + SHORTEST_REPLY < policy.model.config.max_position_embeddings
     return fits and (settings.synthesis != "assisted" or pair.kept != "")
 

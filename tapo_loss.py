@@ -131,8 +131,8 @@ def token_weights(logp: Tensor, entropy: Tensor, parts: Tensor) -> Tensor:
     """The weight (B, T) of each token of constructed trajectories in their loss: OTS.
 
     To try another rule, change this function; measure_ots in train.py goes on logging OTS's own.
-    logp, entropy: (B, T) in nats; parts: (B, T) of the constants above,
-    which OTS does not need. With --no-ots this is not called.
+    logp, entropy: (B, T) in nats; parts: (B, T) of the constants above, which OTS does not need.
+    With --no-ots this is not called.
     """
     return ots_weights(logp, entropy)
 
