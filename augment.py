@@ -51,7 +51,7 @@ from checker import Grade, grade, visible
 from rollout import Group, Policy, Rollout, sample
 from support.cli import ArgumentParser, run_main
 from support.files import InputError, read_lines
-from support.first_error import Reading, up_to_first_error
+from support.first_error import Reading, up_to_doubted_number, up_to_strange_number
 from support.hinted import hinted_question
 from support.metrics import format_construction
 from support.overlap import common_prefix, in_three, shared_tokens
@@ -295,17 +295,20 @@ def keep_to_first_error(policy: Policy, pair: Construction, settings: Settings) 
     asks for a mistake makes wrong lines likely by itself, above all after a cold start that taught
     to write them there, and would hide the error (results/gsm8k/README.md, section 2).
     """
-    tokenizer = policy.tokenizer
+    wrong = pair.wrong.strip()
     question = pair.problem.question
+    # y+ is one of the right answers, unless it is the gold solution (README, forks)
+    pair.kept = up_to_strange_number(wrong, [question, pair.sibling, *pair.right_answers])
+    if pair.kept:
+        return
+    tokenizer = policy.tokenizer
     request = hinted_question(question, pair.sibling, settings.synthesis)
     reading = Reading(
-        pair.wrong.strip(),
-        # y+ is one of the right answers, unless it is the gold solution (README, forks)
-        given=[question, pair.sibling, *pair.right_answers],
+        wrong,
         alone=tokenizer.question_prompt(question),
         informed=tokenizer.question_prompt(request),
     )
-    pair.kept = up_to_first_error(
+    pair.kept = up_to_doubted_number(
         policy.model, tokenizer, reading, settings.temperature, settings.micro_tokens
     )
 

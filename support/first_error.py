@@ -21,10 +21,9 @@ DOUBT = 1.0  # nats
 
 @dataclass
 class Reading:
-    """A wrong answer, and what it is read beside."""
+    """A wrong answer, and what it is read after."""
 
     answer: str
-    given: list[str]  # the question, and the right answers of the group
     alone: list[int]  # ids of the bare question's prompt
     informed: list[int]  # ids of a prompt that shows y+
 
@@ -37,24 +36,15 @@ class Row:
     token_ids: list[int]
 
 
-def up_to_first_error(
-    model: Any, tokenizer: Any, reading: Reading, temperature: float, micro_tokens: int
-) -> str:
-    """The answer up to and including its first error, without white space at its end; "" for an
-    empty one, and for one that the model has to read and that does not fit into its context."""
-    steps = split_steps(reading.answer)
-    last = first_strange(steps, reading.given)
-    if last is None:
-        token_ids = step_tokens(steps, reading.alone, tokenizer)
-        answer_ids = [token for step in token_ids for token in step]
-        longest = len(reading.informed) + len(answer_ids)
-        if not answer_ids or longest > model.config.max_position_embeddings:
-            return ""
-        rows = [Row(reading.alone, answer_ids), Row(reading.informed, answer_ids)]
-        alone, informed = score(model, rows, temperature, micro_tokens)
-        drops = [a - b for a, b in zip(alone, informed, strict=True)]
-        last = first_doubted(step_doubts(token_ids, drops, tokenizer))
-    return "".join(steps[: last + 1]).rstrip()
+# ---------------------------------------------------------------- by its numbers
+
+
+def up_to_strange_number(answer: str, given: list[str]) -> str:
+    """The answer up to and including the first step with a number that none of the given texts has,
+    without white space at its end; "" where there is no such step."""
+    steps = split_steps(answer)
+    last = first_strange(steps, given)
+    return "" if last is None else "".join(steps[: last + 1]).rstrip()
 
 
 def first_strange(steps: list[str], given: list[str]) -> int | None:
@@ -70,6 +60,27 @@ def first_strange(steps: list[str], given: list[str]) -> int | None:
         if numbers_in(step) - known:
             return place
     return None
+
+
+# ---------------------------------------------------------------- by the policy's log-probs
+
+
+def up_to_doubted_number(
+    model: Any, tokenizer: Any, reading: Reading, temperature: float, micro_tokens: int
+) -> str:
+    """The answer up to and including the first step that is doubted, without white space at its
+    end; "" for an empty answer, and for one that does not fit into the model's context."""
+    steps = split_steps(reading.answer)
+    token_ids = step_tokens(steps, reading.alone, tokenizer)
+    answer_ids = [token for step in token_ids for token in step]
+    longest = len(reading.informed) + len(answer_ids)
+    if not answer_ids or longest > model.config.max_position_embeddings:
+        return ""
+    rows = [Row(reading.alone, answer_ids), Row(reading.informed, answer_ids)]
+    alone, informed = score(model, rows, temperature, micro_tokens)
+    drops = [a - b for a, b in zip(alone, informed, strict=True)]
+    last = first_doubted(step_doubts(token_ids, drops, tokenizer))
+    return "".join(steps[: last + 1]).rstrip()
 
 
 def step_tokens(steps: list[str], prompt: list[int], tokenizer: Any) -> list[list[int]]:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from conftest import sentencepiece
 
 from support import first_error
-from support.first_error import Reading, up_to_first_error
+from support.first_error import Reading, up_to_doubted_number
 
 
 def test_the_same_tokens_are_scored_behind_the_question_and_with_a_right_answer_in_sight(
@@ -26,9 +26,8 @@ def test_the_same_tokens_are_scored_behind_the_question_and_with_a_right_answer_
 
     monkeypatch.setattr(first_error, "score", score)
     model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=200))
-    given = ["2+2, and no 5"]
-    reading = Reading(answer, given, alone=question, informed=with_sibling)
-    up_to_first_error(model, tokenizer, reading, temperature=0.7, micro_tokens=100)
+    reading = Reading(answer, alone=question, informed=with_sibling)
+    up_to_doubted_number(model, tokenizer, reading, temperature=0.7, micro_tokens=100)
 
     _, token_ids, _ = scored[0]
     assert scored == [(question, token_ids, 0.7), (with_sibling, token_ids, 0.7)]
