@@ -42,28 +42,34 @@ GLUED_BEFORE = re.compile(
 # "Suppose the answer is \boxed{5}".
 BEFORE = re.compile(
     r"(?:[\w)}$]\s*[+×·÷/]|[±∓≠^]|(?:\b[a-z]|[\d)}$])\s*[<>]"
-    r"|\\(?:pm|mp|times|cdot|div|neq?|lt|gt)|\\not\s*=|\\[dtc]?frac(?:\{[^{}]*\}|\d)?"
-    r"|\\sqrt(?:\[[^\]]*\])?|(?:\bnot|\bcannot|n['’]t)(?: be)?(?: equal(?: to)?)?"
+    r"|\\(?:pm|mp|times|cdot|div|neq?|lt|gt)|\\not\s*=|\\[dtc]?frac(?:\{(?:[^{}]|\{[^{}]*\})*\}|\d)?"
+    r"|\\sqrt(?:\[[^\]]*\])?|√|\\log(?:_.)?|\\binom\{[^{}]*\}|\+/-"
+    r"|(?:\bnot|\bcannot|n['’]t)(?: be)?(?: equal(?: to)?)?"
     r"|\binstead of|\brather than|\bnever"
     rf"|(?:{DENIED})(?: is|:)?)\Z",
     re.IGNORECASE,
 )
 
-# "\boxed{5}x + 3", "\boxed{5}-3", "\boxed{5}_3"; but "\boxed{5}m" has a unit.
-GLUED_AFTER = re.compile(r"(?![mgshL](?![a-zA-Z]))[a-zA-Z](?![a-zA-Z])|[-−.]\d|_\{?\d")
+# "\boxed{5}x + 3", "\boxed{5}-3", "\boxed{5}_3", "\boxed{5}π", "\boxed{5}:3", "\boxed{5}(x + 1)",
+# "\boxed{5},000", "$\boxed{5}!$", "\boxed{5} 1/2"; but "\boxed{5}m" has a unit.
+GLUED_AFTER = re.compile(
+    r"(?![mgshL](?![a-zA-Z]))[a-zA-Z](?![a-zA-Z])|[-−.:]\d|_\{?\d|[π²³½¼¾]|!\$|,\d{3}"
+    r"|\([\w ]+[-+−]|\s\d+/\d"
+)
 # "\boxed{36}\pi", "\boxed{5}^2", "\boxed{5} + 3", "\boxed{5} is wrong"; but not "\boxed{45}^\circ".
 AFTER = re.compile(
     r"\^(?!\s*\{?\s*(?:\\circ|°|\\text|\\mathrm|\\prime|th|st|nd|rd|\*))"
-    r"|[+×·÷/*][\s$]*[\d(]|\+\s*[a-z]\b"
+    r"|[+×·÷/*][\s$]*[\d(]|\+\s*[a-z]\b|[-−]\s*\\(?:sqrt|frac|pi)|and a half\b"
     r"|\\(?:pi|cdot|times|div|sqrt|[dtc]?frac|pm|ln|log|sin|cos)(?![a-z])"
-    rf"|[.]?\?|(?:is|was) (?:{WRONG}|impossible|not the (?:\w+ )?answer)\b"
+    rf"|[.]?\?|(?:is|was) (?:{WRONG}|impossible)\b"
+    r"|(?:is not|was not|isn['’]t|wasn['’]t) the (?:\w+ )?answer\b"
     r"|(?:cannot|can['’]t) be (?:right|correct|the answer)\b|does(?:n['’]t| not) work\b"
     r"|\((?:wrong|incorrect|rejected|extraneous)\b|[✗❌]"
 )
-# "\boxed{3} or $x = -2$": an integer beside the box.
+# "\boxed{3} or $x = -2$", "\boxed{3} (or 2)": an integer beside the box.
 RIVAL = r"(?:[a-zA-Z] ?= ?)?(?<![\d./^\\}])(?<!boxed )([-−]?\d+)"
-OR_AFTER = re.compile(rf",? ?or[\s$]+{RIVAL}(?![\d.,]*[\d/%]|[\s$]*[\\a-zA-Z\d½¼¾])")
-OR_BEFORE = re.compile(rf"{RIVAL}[\s$]*,? or[\s$]*(?:[a-zA-Z] ?= ?)?\Z")
+OR_AFTER = re.compile(rf",? ?\(?or[\s$*]+{RIVAL}(?![\d.,]*[\d/%]|[\s$]*[\\a-zA-Z\d½¼¾])")
+OR_BEFORE = re.compile(rf"{RIVAL}[\s$*]*,? or[\s$]*(?:[a-zA-Z] ?= ?)?\Z")
 
 # What is no more than a space between boxes: "\quad", "$"; and "\text{ and }", which is its group.
 SPACE = re.compile(r"\\(?:q?quad\b|[,;:! ()\[\]])|[\s$~]|\\text\s*\{([^{}]*)\}")
@@ -137,7 +143,7 @@ def boxed_answer(text: str, boxes: list[Box]) -> str:
             words = plain(between)
             if HEDGE.fullmatch(words):
                 return ""
-            is_said_again = words == "" and "\n" in between
+            is_said_again = words == "" and ("\n" in between or box.content == found[-1])
             if is_said_again or not JOINT.fullmatch(words):
                 break
         value, start = value_and_start(text, box)

@@ -8,8 +8,10 @@ answer must not be paid.
 
 import re
 
-from support.answers.boxes import Box, boxed_answer, boxes_of
+from support.answers.boxes import Box, boxed_answer, boxes_of, value_and_start
 from support.answers.doubts import CONFIRMED, DENIED, NOT_THE_ANSWER, TAKEN_BACK
+from support.answers.grammar import read
+from support.answers.tokens import Unread
 
 MAX_STATEMENT = 300  # characters after a mark that are looked at
 
@@ -51,8 +53,9 @@ HASHES = (
 # "The answer is 42", "**Answer:** 42", "The answer to the question is 42".
 SAID = (
     r"(?:(?<![a-z])ans(?:wers?)?|correct (?:option|choice))"
-    r"(?: to(?: [^\s.,:;]+){1,6}?| in(?: \w+){1,3}?|, \w+,)?[*_\s]{0,4}"
-    r"(?:\b(?:is|are|equals|(?:must|will|should) be)\b|[:：]|(?<!ans)(?<!ans )=>?)"
+    r"(?: (?:to|for)(?: [^\s.,:;]+){1,6}?| in(?: \w+){1,3}?|, \w+,)?[*_\s]{0,4}"
+    r"(?:\b(?:is|are|equals|(?:must|will|should) be|comes (?:out )?to)\b|[:：]"
+    r"|(?<!ans)(?<!ans )=>?)"
 )
 # "**Final Answer**" or "### Answer", and 42 in a line below.
 HEADING = r"final answer[*_: ]*$|^[#*_ ]*answer[*_ ]*$"
@@ -67,10 +70,10 @@ NO_ANSWER = (
 MARK = rf"(?:{HASHES}|{SAID}|{HEADING}|{LINE_A})[\s*_:：}}]*(?:(?<=\n)>[\s*_]*)?"
 STATED = re.compile(rf"(?im){DENIED}|{NOT_THE_ANSWER}|{MARK}(?=((?!{NO_ANSWER})[^\s*_:：}}]))")
 
-# "In all **5 apples**"; but not "**Add:** 2 + 3" nor "**1.** Add", which are headings.
+# "In all **5 apples**", "**x = 5**"; but not "**Add:** 2 + 3" nor "**1.** Add", which are headings.
 BOLD = re.compile(
     r"(?<!\w)\*\*(?!\(?[a-z\d]\))"
-    r"([-$\\(\d](?:[^*\n.:]|\.\d){0,200})"
+    r"((?:[-$\\(\d]|[a-zA-Z] ?= ?)(?:[^*\n.:]|\.\d){0,200})"
     r"(?:\.\*\*(?! *\w)|\*\*(?!\w))"
 )
 
@@ -99,13 +102,17 @@ LINE = re.compile(
 # "42!" at the end of a sentence; but not "5! + 1", nor "$5!$", which are factorials.
 EXCLAMATION = re.compile(r"!+(?=[*_]*(?:\s*$|\s+[A-Z]))")
 
-# "\(42\)" and "**42**" are 42, and so is "$42$"; but in "$42" the sign is a currency.
-MARKUP = re.compile(r"(?<!\\)\\[()\[\]]|\*\*|(?<!\\)\$\$?((?:[^$\\]|\\.)+)\$\$?")
+# "\(42\)", "**42**" and "<b>42</b>" are 42, and so are "$42$" and GSM8K's "<<6*7=42>>42"; but in
+# "$42" the sign is a currency.
+MARKUP = re.compile(
+    r"(?<!\\)\\[()\[\]]|\*\*|</?[a-z]+>|<<[^<>\n]*>>|(?<!\\)\$\$?((?:[^$\\]|\\.)+)\$\$?"
+)
 
 # Where an answer ends and a remark begins.
 REMARK = re.compile(
     r"(?<!\.)(?:"
-    r"(?<!\b(?:sq|cu|ft|Rs|\.m))\.(?=[\"”]?(?:\s|$))"  # "42. It fits"; but "12 sq. cm" goes on
+    # "42. It fits"; but "12 sq. cm" and "9 hrs. 30 mins." go on
+    r"(?<!\b(?:sq|cu|ft|Rs|\.m|hr|lb|oz|yd))(?<!\b(?:hrs|lbs|min))(?<!\bmins)\.(?=[\"”]?(?:\s|$))"
     r"|\.(?=\s+[A-Z]|$))"  # "12 sq. It fits"
     r"|[,;]?\s\(?(?:because|since|as|so|which|where|i\.e)\b"  # "42 (as above)"
     # "42, hence even", "42; the others are odd"
@@ -142,23 +149,27 @@ CONCLUSION = re.compile(
 # "There are 3 cars. 2 more come" tells a solution, and "are 3 cars" is not its answer.
 STORY = re.compile(r"(?:\.\s|\n)[\s\S]*\d")
 
+# "9 eggs are left", "9 eggs remain".
+TELLS = re.compile(r"\b(?:is|are|was|were|has|have|remains?)\b")
+
 # "20 - 2 = 18" above "18 * 2 = 36", whose result is new, is the first line of a solution; "18"
 # above "× 2 = 36" or above "or 20" is not all either.
 CALCULATION = re.compile(r"\d\s*[-−+*/×÷]\s*\$?[\d.]+[^=\n]*=")
 NEXT_RESULT = re.compile(
     r"(?:\.\s|\n)\s*(?!\s|(?:Check|Here|Note|Verify|Step|Explanation)\b)"
-    r"[^=]*=\s*([-−$]?\s*[\d.,]*\d)"
+    r"(?:[^=]*=|(?:So|Thus|Hence|Then|Therefore)\b[^\d\n]*)\s*([-−$]?\s*[\d.,]*\d)"
 )
 GOES_ON = re.compile(r"\A[^\n]*\n[ \t]*(?:[+×÷/]\s*\d|or\s+\S*\d)")
 
 # "Janet makes", in front of "$18 per day".
 TOLD_BY = re.compile(
     r"(?!(?:Nobody|None|No|Neither|Both|Each)\b)(?:The )?[A-Za-z]+ (?:will )?"
-    r"(?:has|have|makes?|earns?|gets?|pays?|needs?|takes?|costs?|spends?|saves?|sells?|owes?) "
+    r"(?:has|have|had|makes?|made|earns?|earned|gets?|got|pays?|paid|needs?|needed|takes?|took|costs?"
+    r"|spends?|spent|saves?|saved|sells?|sold|buys?|bought|owes?|owed) "
 )
 
 # What may stand around an answer and means nothing.
-EDGES = ' *_#`"“”,;:\r\t\n\x00\u200b\ufeff'
+EDGES = ' *_#`"“”,;:。✅✓\r\t\n\x00\u200b\ufeff'
 
 
 def extract_answer(text: str, strict: bool = True) -> str | None:
@@ -232,13 +243,15 @@ def answer_at_mark(text: str) -> str:
         return upheld_statement(statement)
     bolds = list(BOLD.finditer(text))
     # A number after the last bold one shows that this was not the end: "**5** and 7 make 12".
-    if bolds and not NUMBER.search(text, bolds[-1].end()):
-        return upheld(answer_in(bolds[-1][1]), text[bolds[-1].end() :])
-    return ""
+    if not bolds or NUMBER.search(text, bolds[-1].end()):
+        return ""
+    bold = Box(bolds[-1].start(), bolds[-1].end(), bolds[-1][1], is_closed=True)
+    value, _ = value_and_start(text, bold)
+    return upheld(answer_in(value), text[bold.end :])
 
 
 def answer_of_boxes(text: str, boxes: list[Box]) -> str:
-    r"""What the last box says, or another number that is stated after it.
+    r"""What the last box says, or another value that is stated after it.
 
     >>> text = r"She has \boxed{9} eggs. 9 * 2 = 18.\n#### 18"
     >>> answer_of_boxes(text, boxes_of(text))
@@ -249,14 +262,27 @@ def answer_of_boxes(text: str, boxes: list[Box]) -> str:
     boxed = boxed_answer(text, boxes)
     after = text[boxes[-1].end :]
     statement = last_statement(after)
-    stated = answer_in(statement)
-    is_other = NUMBER.fullmatch(stated) and has_new_number(stated, boxed)
-    names_boxed = boxed and not has_new_number(boxed, statement.partition("\n")[0])
     # after a "?" a base model has gone on to another problem
     is_of_another = "?" in after[: len(after) - len(statement)]
-    if not is_other or names_boxed or is_of_another or ROUNDED.match(statement):
+    if not is_rival(statement, boxed) or is_of_another or ROUNDED.match(statement):
         return upheld(boxed, after)
     return upheld_statement(statement)
+
+
+def is_rival(statement: str, boxed: str) -> bool:
+    """Whether a statement after a box has a value with a number that the box has not. A box of
+    letters has no rival: "B. The answer is 42" says the same twice.
+
+    >>> is_rival("18 * 2 = 36 dollars", "18"), is_rival("18 dollars, from 9 * 2", "18")
+    (True, False)
+    """
+    stated = answer_in(statement)
+    try:
+        read(stated)
+    except Unread:
+        return False
+    is_of_letters = boxed != "" and not bare_numbers(boxed)
+    return not is_of_letters and has_new_number(stated.rpartition("=")[2], boxed)
 
 
 def last_statement(text: str) -> str:
@@ -278,7 +304,8 @@ def upheld(answer: str, after: str) -> str:
     statement = last_statement(rest)
     if statement:
         return answer_in(statement)
-    return answer if CONFIRMED.search(rest) else ""
+    is_confirmed = any(said[1] in (None, answer) for said in CONFIRMED.finditer(rest))
+    return answer if is_confirmed else ""
 
 
 def upheld_statement(statement: str) -> str:
@@ -308,7 +335,7 @@ def answer_in(statement: str) -> str:
     claim = REMARK.split(plain)[0]
     if "?" in claim or NO_CLAIM.match(claim):
         return ""
-    if GOES_ON.search(near) or is_first_line(claim, near):
+    if GOES_ON.search(near) or is_first_line(claim, near) or is_told_on(claim, near):
         return ""
     verb = VERB.search(claim)
     if not verb or VALUE.match(claim):
@@ -330,6 +357,17 @@ def concludes_anew(claim: str, rest: str) -> bool:
     conclusion = CONCLUSION.match(rest)
     numbers = bare_numbers(conclusion[0]) if conclusion else []
     return bool(numbers) and numbers[-1] not in bare_numbers(claim)
+
+
+def is_told_on(claim: str, near: str) -> bool:
+    """Whether a claim is a sentence that begins a solution, which ends with a number of its own.
+
+    >>> is_told_on("9 eggs are left", "9 eggs are left. Each costs $2, so she makes $18.")
+    True
+    """
+    numbers = bare_numbers(near.partition(claim)[2])
+    is_sentence = VALUE.match(claim) and TELLS.search(claim)
+    return bool(is_sentence and numbers) and numbers[-1] not in bare_numbers(claim)
 
 
 def is_first_line(claim: str, near: str) -> bool:

@@ -114,7 +114,7 @@ def read_list(parts: list[Part]) -> Any:
         raise Unread("a number in words: five hundred and six")
     items = read_items(parts)
     are_inequalities = all(count(piece, "<≤>≥") for piece in pieces)
-    if signs == {"or"} and are_inequalities and all(map(is_named, items)):
+    if signs - {"\n"} == {"or"} and are_inequalities and all(map(is_named, items)):
         return union_of_inequalities(items)
     return values.a_list(items)
 
@@ -393,6 +393,8 @@ def read_number(part: Token, cursor: Cursor) -> Any:
         base = read_argument(cursor)
         return Node("base", (part.text, base))
     if not part.text.isdigit():
+        if cursor.is_digits_in_brackets():
+            raise Unread("0.1(6) may be a product or a repeating decimal")
         return value
     fraction = read_fraction_behind(cursor)
     return value if fraction is None else numbers.total([value, fraction])

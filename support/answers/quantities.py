@@ -236,7 +236,9 @@ def unit_of(parts: list[Part], currency: str) -> str:
     if not parts:
         return currency
     cursor = Cursor(parts)
-    unit = currency if is_per(cursor) else simple_unit(cursor)
+    is_in_front = is_per(cursor) or cursor.word() in words.PLACES
+    unit = currency if is_in_front else simple_unit(cursor)
+    skip_contents(cursor)  # \\$18 on apples
     if currency and unit != currency:
         raise Unread("two units")
     while is_per(cursor):
@@ -292,8 +294,8 @@ def counted(word: str, cursor: Cursor) -> str:
 
 
 def skip_contents(cursor: Cursor) -> None:
-    """2 cups of flour, 7 pieces of red candy: what stands after "of" is not the unit."""
-    if cursor.word() == "of" and is_counted(cursor.word(1)):
+    """2 cups of flour, 18 apples in the basket: what stands after such a word is not the unit."""
+    if cursor.word() in words.PLACES | {"of"} and is_counted(cursor.word(1)):
         cursor.take()
         while is_counted(cursor.word()):
             cursor.take()
@@ -301,7 +303,8 @@ def skip_contents(cursor: Cursor) -> None:
 
 def is_counted(word: str) -> bool:
     """Whether a word can be a thing that is counted."""
-    return bool(word) and not words.changes_a_value(word) and word not in words.UNITS
+    is_other = word in words.UNITS or word in words.PLACES or words.changes_a_value(word)
+    return bool(word) and not is_other
 
 
 def unit_word(part: Any) -> str:

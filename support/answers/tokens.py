@@ -61,6 +61,8 @@ RESPELLED: list[tuple[str, Any]] = [
     (r"\\mathbb ?\{? ?R ?\}?|ℝ", "(-∞,∞)"),
     # Words with full stops: 4:30 p.m., Rs. 20, 12 sq. units, 12 ft. long.
     (r"\b([aApP])\.? ?[mM]\.(?![A-Za-z])", r"\1m"),
+    (r"(?<=:[0-5][0-9])([aApP][mM])\b", r" \1"),  # 4:30pm
+    (r"(?<=[0-9]) (mm|cm|m|km|ft)([23])\b", r" \\text{\1}^\2"),  # 12 cm2
     (r"\b(Rs|sq|cu|approx|ft|in|oz|lbs?|cm|mi|yd|hrs?|mins?|secs?)\.(?=\s|$)", r"\1 "),
     # 18 dollars a day are 18 dollars per day.
     (r" an? (?=(?:second|minute|hour|day|week|month|year|piece|pound|gallon|mile)\b)", " per "),

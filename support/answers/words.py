@@ -234,6 +234,9 @@ LEADING = set(
 # "72 clips in total": left out at the end.
 TRAILING = [["in", "total"], ["in", "all"], ["total"], ["altogether"], ["each"], ["left"]]
 
+# "18 apples in the basket", "18 dollars on Monday": where or when, behind what is counted.
+PLACES = {"in", "on", "at"}
+
 # Words after a number that make another value of it, or none: "5 over x", "3 groups of four",
 # "4 March", "5 or more". Where one of these stands the answer is not read. All other words after a
 # number are what is counted: "18 eggs", "13 years old".
@@ -242,19 +245,20 @@ CHANGES_A_VALUE = set(
     of over per to from by into out times plus minus divided multiplied squared cubed factorial
     power root mod modulo base choose not no and or if when where unless except else
     possibly maybe than more less fewer greater least most at above below under up down between
-    within negative positive half halves third thirds quarter tens hundreds thousands dozens twice
+    within negative half halves third thirds quarter tens hundreds thousands dozens twice
     thrice double triple doubled tripled twenty thirty forty fifty sixty seventy eighty ninety
     thirteen fourteen fifteen sixteen seventeen eighteen nineteen january february march april may
     june july august september october november december jan feb mar apr jun jul aug sep sept oct
     nov dec bc ad is are was so because since approximately about infinity repeating recurring
-    binary hex hexadecimal octal lakh lakhs crore crores grand mil thou permille score gross off
-    debt short wrong remainder too bn mn cr tril
+    binary hex hexadecimal octal lakh lakhs crore crores grand mil thou permille mille googol myriad
+    score gross off debt short wrong remainder too bn mn cr tril
     """.split()
 )
 CHANGES_A_VALUE |= set(NUMBER_WORDS) | set(MAGNITUDES)
 # "-3 rejected": such a word after a value takes it back; "3 rejected parts" counts parts.
 TAKES_BACK = set(
-    "rejected excluded extraneous discarded invalid impossible undefined wrong false".split()
+    "rejected excluded extraneous discarded invalid impossible undefined wrong incorrect mistaken"
+    " false untrue".split()
 )
 PART_OR_MULTIPLE = re.compile(  # 5 twelfths, 5 hundredths, 5 quintillion
     r"(?:four|fif|six|seven|eigh|nin|ten|eleven|twelf|\w+teen|\w+tie|hundred|thousand)ths?"
@@ -285,14 +289,18 @@ NO_REMARK -= set(NUMBER_WORDS)
 # A remark of these words may hold a number, also where no unit is in front: 18 (9 left).
 COUNTS_IN_REMARKS = {"left", "each", "per", "remaining", "apiece", "about", "approximately"}
 
-NO_NAME = (NO_REMARK | {"bad"}) - set("in to and of at".split())  # "x is not = 5" gives no name
+# "x is not = 5" and "square of x = 5" give no name
+NO_NAME = NO_REMARK | set("bad square cube reciprocal inverse opposite".split())
+NO_NAME -= set("in to and of at".split())
 
 CHOICES = "ABCDEFGHIJ"  # of a multiple-choice question: C is c, but the variable R is not r
 
 # Answers in words that mean the empty set.
 EMPTY_SETS = ("no solution", "no solutions", "empty set", "the empty set")
 
-TWO_LETTER_WORDS = set("no is in of or to at by an am pm ft cm mm km kg ml lb oz mi yd hr".split())
+TWO_LETTER_WORDS = set(
+    "no is in on of or to at by an am pm ft cm mm km kg ml lb oz mi yd hr".split()
+)
 SMALL_ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
