@@ -27,17 +27,18 @@ Departures from the paper, and what it leaves open:
   - brief, the tiny model's default: *the program* finds the first line in which y- differs from y+
     and marks it in the prompt. A model of 0.8 million weights does not learn in minutes to compare
     two answers (it found that line in 46% of the cases).
-- **Word for word** is asked for and measured (prefix_share; on built-in problems verbatim_share).
-  Only "assisted" enforces it; with the others, what the policy changes in the prefix is trained on
-  as it stands.
+- **Word for word** is asked for in the prompt (instruct) or taught by the cold start (brief); only
+  "assisted" enforces it. With the others, what the policy changes in the prefix is trained on as it
+  stands, and each step measures how much of y_ref is y-'s own beginning (prefix_share).
 - **Answers that were cut off** are not rewritten [inferred], for the first error of one may lie
   ahead; nor is one shown as y+, even if it stated the right answer before it was cut off.
 - **The temperature of replies** can be another than that of answers (--reply-temperature)
   [inferred]: where y_ref is trained on, its log-probs are computed anew.
 - The wording of the prompts [inferred, the paper's are not public].
-- Refused are too [inferred]: a reply that is only a copy of y+, for it holds neither a mistake nor
-  a diagnosis; one that speaks of its request, which nobody sees where it is trained on; an assisted
-  one that repeats itself.
+- Which replies are refused beside those without the format [inferred]: one that is only a copy of
+  y+, for it holds neither a mistake nor a diagnosis; one that speaks of its request, which nobody
+  sees where it is trained on; an assisted one that repeats itself; one longer than an answer may
+  be. `construct` lists all reasons.
 """
 
 import random

@@ -69,7 +69,8 @@ class KVCache:
     """Keys and values of all tokens so far, in slots that are allocated once.
 
     Slot j of a row holds its token number j. Slot and position are one number, so rows of different
-    lengths need no padding. What lies in slots at or above a row's length is never read.
+    lengths need no padding on the left. Attention runs over the slots of the longest row in use;
+    those at or above a row's own length are masked, and may hold anything finite.
     """
 
     def __init__(self, model: "Transformer", max_rows: int, slots: int):

@@ -6,8 +6,8 @@ cut off (no top-k, no top-p): the distribution is the policy's own.
 How it is made fast (sample):
 - each prompt goes through the model once, and its keys and values are copied to every row that
   answers it;
-- when an answer ends, the last row moves into its place and the next answer gets the free row, so
-  the cost is the sum of the lengths and not rows x longest.
+- when an answer ends, the last row moves into its place and the next answer gets the free row: rows
+  do not wait for the longest answer (attention alone spans the longest row in use).
 
 How it stays the same: every answer has random numbers of its own, made from the seed before the
 start. Which answers share a batch, or how many rows fit in it, does not change what is drawn
@@ -102,8 +102,8 @@ class Trajectory:
     origin: str = "sampled"  # or "constructed"
     right: bool = True
     logprobs: list[float] = field(default_factory=list)  # the sampler's: measured, not trained by
-    prefix: int = 0  # tokens of the wrong prefix, for constructed ones
-    diagnosis: int = 0  # and of the diagnosis after it
+    prefix_tokens: int = 0  # how many the wrong prefix has, for constructed ones
+    diagnosis_tokens: int = 0  # and the diagnosis after it
     # To be looked at, of constructed ones that an update has seen (train.measure_ots):
     advantage: float = 0.0
     token_measures: list[list[float]] = field(default_factory=list)  # log-prob, entropy, OTS weight
@@ -332,8 +332,8 @@ def prefill(model: Transformer, prompts: list[list[int]]) -> tuple[KVCache, Tens
 
 
 def retire(rows: list[Draft], cache: KVCache) -> None:
-    """Take out the drafts that have ended; the last row moves into each gap, so that no row stands
-    idle.
+    """Take out the drafts that have ended; the last row moves into each gap, so that the rows in
+    use are the first ones.
 
     Five rows, of which the second has ended. The fifth moves into its place, and the next answer
     that waits will get the fifth row:

@@ -16,8 +16,9 @@ Departures from the paper, and what it leaves open:
 - L_GRPO and L_ref are each the mean over their own trajectories of the batch [inferred], so that
   lambda weighs one mean against another. A constructed trajectory then weighs more the fewer there
   are: with 256 sampled ones and 40 constructed, 6.4 times as much as a sampled one, with 4 of
-  them 64 times. Were L_ref a mean over all questions, to which a question without constructions
-  adds 0, a constructed one would weigh twice as much at any number (4 to a question, K = 8).
+  them 64 times. By the other reading L_ref is divided by the number of all questions, those
+  without constructions too. Each of 4 constructions of a question then weighs as much as K / 4 = 2
+  sampled answers, whatever the other questions have.
 - The normalisers are worked out once for the whole batch and become one factor per trajectory: a
   loss does not depend on how the batch is cut into micro-batches.
 - The KL term, off by default, is on sampled trajectories only: constructed ones are no samples of
@@ -37,7 +38,7 @@ PREFIX = 1  # what y_ref and y- have in common from the start; meant to end with
 TURN = 2
 REST_OF_DIAGNOSIS = 3
 CORRECTION = 4  # what follows it
-NO_DIAGNOSIS = 5  # all that follows the prefix where no diagnosis does
+NO_DIAGNOSIS = 5  # all that follows the prefix where no diagnosis does; in no mean by part
 MEASURED_PARTS = {
     "prefix": [PREFIX],
     "turn": [TURN],

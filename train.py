@@ -154,8 +154,8 @@ def constructed_trajectories(
                     right=made.grade.right,
                     question_number=made.question_number,
                     origin="constructed",
-                    prefix=made.prefix_tokens,
-                    diagnosis=made.diagnosis_tokens,
+                    prefix_tokens=made.prefix_tokens,
+                    diagnosis_tokens=made.diagnosis_tokens,
                 )
             )
     return trajectories
@@ -209,8 +209,9 @@ def update_policy(
     )  # (N,)
 
     # Left out are rows of scale 0 (constructed ones where lambda is 0), and sampled rows of
-    # advantage 0: without a KL term their gradient is 0, and the scales have counted them already.
-    # Constructed rows of advantage 0 stay, so that OTS is measured on all of them.
+    # advantage 0, whose gradient is 0 without a KL term. No mean changes: the scales are those of
+    # the whole batch. Constructed rows of advantage 0 add nothing either; they stay, so that OTS is
+    # measured on all of them.
     moves = (advantages != 0).any(dim=1)  # (N,)
     needed = (scales > 0) & (constructed | moves | (settings.kl_coef > 0))
     needed_sampled = needed & ~constructed
@@ -315,13 +316,18 @@ def parts_of(trajectories: list[Trajectory], mask: Tensor) -> Tensor | None:
     """tapo_loss.token_parts of constructed trajectories, of mask's shape; None for sampled ones."""
     if trajectories[0].origin == "sampled":
         return None
-    prefix = torch.tensor([t.prefix for t in trajectories], device=mask.device)  # (B,)
-    diagnosis = torch.tensor([t.diagnosis for t in trajectories], device=mask.device)  # (B,)
+    device = mask.device
+    prefix = torch.tensor([t.prefix_tokens for t in trajectories], device=device)  # (B,)
+    diagnosis = torch.tensor([t.diagnosis_tokens for t in trajectories], device=device)  # (B,)
     return tapo_loss.token_parts(prefix, diagnosis, mask.shape[1])
 
 
 def weights_of(parts: Tensor | None, logp: Tensor, entropy: Tensor, settings: Settings) -> Tensor:
-    """Token weights (B, T): 1 on sampled trajectories, OTS on constructed ones."""
+    """Token weights (B, T): 1 on sampled trajectories, OTS on constructed ones (1 with --no-ots).
+
+    With --no-train-prefix the wrong prefix has weight 0. A trajectory is still divided by its whole
+    length (loss_scales), so that its other tokens weigh no more than before.
+    """
     weights = torch.ones_like(logp)
     if parts is None:
         return weights
@@ -628,16 +634,16 @@ def print_plan(run: Run) -> None:
 
 
 def start_of_rl(run: Run, resumed: Path | None) -> Path:
-    """Make what is still missing of: the cold start, the checkpoint step-0, the report on
-    constructions. Returns the checkpoint that RL starts from or goes on from."""
+    """Make what is still missing of: the cold start, the checkpoint step-0, and after a cold start
+    the report on constructions. Returns the checkpoint that RL starts from or goes on from."""
     settings = run.settings
     checkpoint = resumed
     if checkpoint is None or is_in_coldstart(checkpoint):
         if settings.stage != "rl":
             coldstart.coldstart(run.policy, run.problems, settings, run.folder, resumed)
         checkpoint = run.save(0)
-    is_reported = settings.stage == "rl" or bool(run.folder.logged("constructions"))
-    if step_of(checkpoint) == 0 and not is_reported:
+    wants_report = settings.stage != "rl" and not run.folder.logged("constructions")
+    if step_of(checkpoint) == 0 and wants_report:
         report = coldstart.construction_report(run.policy, run.problems, settings)
         run.folder.log("metrics.jsonl", {"stage": "constructions", "step": 0, **report})
     return checkpoint

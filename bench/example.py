@@ -78,8 +78,8 @@ def weights_by_part(step: dict[str, Any], chosen: int) -> dict[str, float]:
     packed = pack([trajectory], torch.device("cpu"))
     logp, entropy = packed_logprobs(step["run"].policy.model, packed)  # (1, T)
     weights = tapo_loss.ots_weights(logp, entropy)[0]  # (T,)
-    prefix = torch.tensor([trajectory.prefix])
-    diagnosis = torch.tensor([trajectory.diagnosis])
+    prefix = torch.tensor([trajectory.prefix_tokens])
+    diagnosis = torch.tensor([trajectory.diagnosis_tokens])
     parts = tapo_loss.token_parts(prefix, diagnosis, len(weights))[0]  # (T,)
     names = {
         "prefix": tapo_loss.PREFIX,

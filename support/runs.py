@@ -4,13 +4,14 @@
     metrics.jsonl             one record for each step and measurement, and every 20th update of
                               the cold start
     samples.jsonl             every construction, and of some in each step every token
-    collected.jsonl           what the cold start collected from the policy, round by round
+    collected.jsonl           what the cold start collected from the policy, portion by portion
     checkpoints/coldstart-N   a Hugging Face folder with the optimizers beside the weights, after N
                               updates of the cold start
     checkpoints/step-N        the same after N steps of RL; step-0 is the policy that RL starts from
 
-A checkpoint appears when it is whole: it is written under another name and then renamed. Every
-random draw is seeded by (seed, purpose, step), so that no generator's state has to be saved.
+A checkpoint appears when it is whole: it is written under another name and then renamed. No random
+generator's state has to be saved: every draw of RL is seeded by (seed, purpose, step), and the
+cold start draws its examples again from the beginning (coldstart.skip).
 Called by train.py, coldstart.py and support/settings.py.
 """
 
@@ -124,25 +125,25 @@ class RunFolder:
         records = read_lines(self.path / "metrics.jsonl")
         return [record for record in records if record["stage"] == stage]
 
-    def collected(self, number: int, step: int, collect: Callable[[], Any]) -> Any:
-        """What round `number` of the cold start collected: it is collected once and written down,
-        and read where a run that is resumed comes to it again.
+    def collected(self, portion: int, step: int, collect: Callable[[], Any]) -> Any:
+        """What the cold start collected from the policy as its portion of this number: it is
+        collected once and written down, and read where a run that is resumed comes to it again.
 
         step: how many updates were made before it
         collect: makes what is collected, which JSON can hold
         """
-        if number not in self.rounds:
+        if portion not in self.portions:
             found = collect()
-            record = {"stage": "coldstart", "step": step, "round": number, "collected": found}
+            record = {"stage": "coldstart", "step": step, "portion": portion, "collected": found}
             self.log("collected.jsonl", record)
-            self.rounds[number] = found
-        return self.rounds[number]
+            self.portions[portion] = found
+        return self.portions[portion]
 
     @cached_property
-    def rounds(self) -> dict[int, Any]:
-        """What each round collected, as far as it is written down."""
+    def portions(self) -> dict[int, Any]:
+        """What was collected, by the number of the portion, as far as it is written down."""
         records = read_lines(self.path / "collected.jsonl")
-        return {record["round"]: record["collected"] for record in records}
+        return {record["portion"]: record["collected"] for record in records}
 
     def drop_logged_after(self, checkpoint: Path | None) -> None:
         """Take out of the logs what was made after this checkpoint (None: all that was made), and

@@ -26,9 +26,10 @@ DAE = (
     "off: all answers of the question, in one group with the sampled ones"
 )
 SYNTHESIS = (
-    "how wrong answers are rewritten: instruct: the policy finds the error and copies what is "
-    "before it (the paper); assisted: its log-probs find the error, and the program copies; brief: "
-    "the program marks the error (for the tiny model)"
+    "how wrong answers are rewritten: instruct: the policy finds the first error and copies up to "
+    "and including it (the paper); assisted: the program finds it, by a number that neither the "
+    "question nor a right answer has, else by the policy's log-probs, and copies; brief: the "
+    "program marks the first line that differs (for the tiny model)"
 )
 DTYPE = "of what is computed; the weights are float32. auto: bfloat16 on a GPU, float32 on a CPU"
 DTYPES = ["auto", "float32", "bfloat16"]

@@ -239,7 +239,7 @@ def test_a_cold_start_that_goes_on_drops_its_own_later_updates(tmp_path):
         file.write('{"stage": "colds')
     resumed = RunFolder(run.path)
     resumed.drop_logged_after(run.coldstart_checkpoint(40))
-    assert resumed.logged("coldstart") == records[:2] and list(resumed.rounds) == [0, 1]
+    assert resumed.logged("coldstart") == records[:2] and list(resumed.portions) == [0, 1]
     resumed.drop_logged_after(None)
     assert resumed.logged("coldstart") == []
 

@@ -164,11 +164,13 @@ def test_ots_of_a_diagnosis_is_of_answers_that_have_one(learned, tmp_path):
     ids = run.policy.tokenizer.encode("#### 23")
     assert len(ids) >= 4
     turning = [
-        Trajectory(prompt, ids, reward, 0, "constructed", prefix=1, diagnosis=diagnosis)
+        Trajectory(
+            prompt, ids, reward, 0, "constructed", prefix_tokens=1, diagnosis_tokens=diagnosis
+        )
         for reward, diagnosis in ((0.0, 0), (1.0, 2))
     ]
     both = update_from(run, turning, sgd(run, lr=0.0), 0.0)
-    without = [replace(trajectory, diagnosis=0) for trajectory in turning]
+    without = [replace(trajectory, diagnosis_tokens=0) for trajectory in turning]
     none = update_from(run, without, sgd(run), 0.0)
 
     parts = {
@@ -313,7 +315,7 @@ def test_the_wrong_prefix_pulls_at_the_policy_only_if_it_is_trained_on(
     # The right row is prefix from end to end: which one it is may not matter.
     for prefix in ([5, 6, 7], [8, 9, 4]):
         run = make_run(learned, tmp_path / str(prefix), train_prefix=train_prefix, ots=False)
-        batch = [constructed([5, 6, 7], 0.0), constructed(prefix, 1.0, prefix=3)]
+        batch = [constructed([5, 6, 7], 0.0), constructed(prefix, 1.0, prefix_tokens=3)]
         update_from(run, batch, sgd(run), 1.0)
         after.append(weights_of(run.policy.model))
     assert same(*after) is not train_prefix
@@ -656,11 +658,11 @@ def test_a_cold_start_that_lost_what_it_collected_is_not_resumed(
     fail = Mock(side_effect=[1.0, 1.0, InputError("no memory")])
     monkeypatch.setattr(coldstart, "supervised_gradients", fail)
     run_cli(monkeypatch, capsys, train.main, *coldstart_flags(learned, "own", folder))
-    rounds = len(read_lines(folder / "collected.jsonl"))
+    portions = len(read_lines(folder / "collected.jsonl"))
     (folder / "collected.jsonl").unlink()
     code, _, err = run_cli(monkeypatch, capsys, train.main, "--out", folder, "--resume")
-    expected = f"collected.jsonl: expected {rounds} rounds of the cold start, found 0"
-    assert code == 2 and rounds > 1 and expected in err
+    expected = f"collected.jsonl: expected {portions} lines, found 0"
+    assert code == 2 and portions > 1 and expected in err
 
 
 @pytest.mark.parametrize(
@@ -715,8 +717,8 @@ def test_a_cold_start_that_is_stopped_in_its_second_round_keeps_the_first(
     changes = {"stage": "coldstart", "questions": 2, "coldstart_rounds": 2, "coldstart_updates": 4}
     changes |= SHORT_COLDSTART
     run_cli(monkeypatch, capsys, train.main, *flags(learned, whole, **changes))
-    rounds = read_lines(whole / "collected.jsonl")
-    of_second = [record["round"] for record in rounds if record["step"] == 2]
+    portions = read_lines(whole / "collected.jsonl")
+    of_second = [record["portion"] for record in portions if record["step"] == 2]
     examples_from = coldstart.examples_from
 
     def stopping(policy, problems, settings, number):
