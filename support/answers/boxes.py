@@ -42,7 +42,8 @@ GLUED_BEFORE = re.compile(
 # "Suppose the answer is \boxed{5}".
 BEFORE = re.compile(
     r"(?:[\w)}$]\s*[+×·÷/]|[±∓≠^]|(?:\b[a-z]|[\d)}$])\s*[<>]"
-    r"|\\(?:pm|mp|times|cdot|div|neq?|lt|gt)|\\not\s*=|\\[dtc]?frac(?:\{(?:[^{}]|\{[^{}]*\})*\}|\d)?"
+    r"|\\(?:pm|mp|times|cdot|div|neq?|lt|gt)|\\not\s*="
+    r"|\\[dtc]?frac(?:\{(?:[^{}]|\{[^{}]*\})*\}|\d)?"
     r"|\\sqrt(?:\[[^\]]*\])?|√|\\log(?:_.)?|\\binom\{[^{}]*\}|\+/-"
     r"|(?:\bnot|\bcannot|n['’]t)(?: be)?(?: equal(?: to)?)?"
     r"|\binstead of|\brather than|\bnever"
@@ -51,24 +52,24 @@ BEFORE = re.compile(
 )
 
 # "\boxed{5}x + 3", "\boxed{5}-3", "\boxed{5}_3", "\boxed{5}π", "\boxed{5}:3", "\boxed{5}(x + 1)",
-# "\boxed{5},000", "$\boxed{5}!$", "\boxed{5} 1/2"; but "\boxed{5}m" has a unit.
+# "\boxed{5},000", "\boxed{5} 1/2"; but "\boxed{5}m" has a unit.
 GLUED_AFTER = re.compile(
-    r"(?![mgshL](?![a-zA-Z]))[a-zA-Z](?![a-zA-Z])|[-−.:]\d|_\{?\d|[π²³½¼¾]|!\$|,\d{3}"
-    r"|\([\w ]+[-+−]|\s\d+/\d"
+    r"(?![mgshL](?![a-zA-Z]))[a-zA-Z](?![a-zA-Z])|[-−.:]\d|_\{?\d|[π²³½¼¾]|,\d{3}"
+    r"|\([a-z] ?[-+−]|\s\d+/\d+(?![^\n]*=)"
 )
 # "\boxed{36}\pi", "\boxed{5}^2", "\boxed{5} + 3", "\boxed{5} is wrong"; but not "\boxed{45}^\circ".
 AFTER = re.compile(
     r"\^(?!\s*\{?\s*(?:\\circ|°|\\text|\\mathrm|\\prime|th|st|nd|rd|\*))"
-    r"|[+×·÷/*][\s$]*[\d(]|\+\s*[a-z]\b|[-−]\s*\\(?:sqrt|frac|pi)|and a half\b"
+    r"|[+×·÷/*][\s$]*[\d(]|\+\s*[a-z]\b|[-−]\s*\\(?:sqrt|frac|pi)|and a half\b(?! of)"
     r"|\\(?:pi|cdot|times|div|sqrt|[dtc]?frac|pm|ln|log|sin|cos)(?![a-z])"
     rf"|[.]?\?|(?:is|was) (?:{WRONG}|impossible)\b"
     r"|(?:is not|was not|isn['’]t|wasn['’]t) the (?:\w+ )?answer\b"
     r"|(?:cannot|can['’]t) be (?:right|correct|the answer)\b|does(?:n['’]t| not) work\b"
     r"|\((?:wrong|incorrect|rejected|extraneous)\b|[✗❌]"
 )
-# "\boxed{3} or $x = -2$", "\boxed{3} (or 2)": an integer beside the box.
+# "\boxed{3} or $x = -2$": an integer beside the box.
 RIVAL = r"(?:[a-zA-Z] ?= ?)?(?<![\d./^\\}])(?<!boxed )([-−]?\d+)"
-OR_AFTER = re.compile(rf",? ?\(?or[\s$*]+{RIVAL}(?![\d.,]*[\d/%]|[\s$]*[\\a-zA-Z\d½¼¾])")
+OR_AFTER = re.compile(rf",? ?or[\s$*]+{RIVAL}(?![\d.,]*[\d/%]|[\s$]*[\\a-zA-Z\d½¼¾])")
 OR_BEFORE = re.compile(rf"{RIVAL}[\s$*]*,? or[\s$]*(?:[a-zA-Z] ?= ?)?\Z")
 
 # What is no more than a space between boxes: "\quad", "$"; and "\text{ and }", which is its group.
@@ -143,7 +144,8 @@ def boxed_answer(text: str, boxes: list[Box]) -> str:
             words = plain(between)
             if HEDGE.fullmatch(words):
                 return ""
-            is_said_again = words == "" and ("\n" in between or box.content == found[-1])
+            is_same = between != "" and box.content == found[-1]
+            is_said_again = words == "" and ("\n" in between or is_same)
             if is_said_again or not JOINT.fullmatch(words):
                 break
         value, start = value_and_start(text, box)
@@ -158,18 +160,28 @@ def value_and_start(text: str, box: Box) -> tuple[str, int]:
     before = text[max(0, box.start - NEAR) : box.start].rpartition("\n")[2]
     after = text[box.end : box.end + NEAR].partition("\n")[0]
     is_part = GLUED_AFTER.match(after) or GLUED_BEFORE.search(before) or DIFFERENCE.search(before)
+    minus = MINUS.search(before)
+    if is_part or not is_whole(box.content, "" if minus else before, after):
+        return "", box.start
+    if minus:
+        return "-" + box.content, box.start - len(minus[0])
+    return box.content, box.start
+
+
+def is_whole(content: str, before: str, after: str) -> bool:
+    """Whether a box or a bold number stands for itself: no part of a value, not one of two, and not
+    denied by the words around it.
+
+    before, after: the text on its line
+
+    >>> is_whole("5", "It is **", "**."), is_whole("5", "It is not **", "**.")
+    (True, False)
+    """
     next_words = CLOSING.sub("", after)
     last_words = OPENING.sub("", before)
     rival = OR_AFTER.match(next_words) or OR_BEFORE.search(last_words)
-    is_one_of_two = rival is not None and rival[1] != box.content
-    if is_part or is_one_of_two or AFTER.match(next_words):
-        return "", box.start
-    minus = MINUS.search(before)
-    if minus:
-        return "-" + box.content, box.start - len(minus[0])
-    if BEFORE.search(last_words):
-        return "", box.start
-    return box.content, box.start
+    is_one_of_two = rival is not None and rival[1] != content
+    return not (is_one_of_two or AFTER.match(next_words) or BEFORE.search(last_words))
 
 
 def plain(between: str) -> str:

@@ -19,27 +19,22 @@ UNSURE = (
 DENIED = (
     rf"(?:wrong|incorrect|(?:{UNSURE})(?: that)? (?:the|our|my))(?: final| correct| right)? answer"
 )
-# "Tom's answer is 5", "twice the answer is 5", "each answer is 5": said of something else; nor does
-# "Checking the answer: 2 + 3 = 5" state one.
-NOT_THE_ANSWER = (
-    r"(?:each|previous|initial|(?:half|twice|check(?:ing)?|verify(?:ing)?)(?: of)? (?:the|our|my)"
-    r"|[a-z]['’]s) answer"
-)
+# "Tom's answer is 5", "twice the answer is 5", "each answer is 5": said of something else.
+NOT_THE_ANSWER = r"(?:each|previous|initial|(?:half|twice)(?: of)? the|[a-z]['’]s) answer"
 
 # What a second thought begins with, at the start of a sentence or of a clause.
 LEADS = r"(?:(?:but|however|oh|ok|okay|no|hmm+|ah|sorry),? ){0,3}"
-STARTS = rf"(?:^|[.!?$*)}}\],;]|[—–]|--?(?=[ \t]))[ \t]*{LEADS}"
+STARTS = rf"(?:^|[.!?$*)}}\],;]|[—–]|(?<![\n ]) --?(?=[ \t]))[ \t]*{LEADS}"
 SECOND_THOUGHTS = (
     # "Wait, no", "Wait a minute"; but not "Wait times were added"
     r"wait(?=[ \t]*(?:[,.:!?—–]|no\b|a (?:minute|moment|second)\b|let\b|I\b|that\b|$))",
     r"(?:hold|hang) on\b|w?h?oops\b|scratch that\b|never ?mind\b|my bad\b|not quite\b",
     r"on second thoughts?\b|or rather\b|I mean\b|correction:|corrected (?:final )?answer\b",
-    r"no, (?:(?:it|that|the)\b|[-$\\\d])|nope\b|incorrect[.!]|(?:I|we) (?:was|were) wrong\b",
-    # "Is that right? No. It should be 43"
-    r"no[.!](?=\s+(?:it should|the (?:\w+ )?answer)\b)",
-    # "Actually, it should be 43", "Actually, it's 43"; but not "Actually, 42 is even"
-    r"actually,? (?:no\b|I (?:forgot|made|missed)\b|(?:it|that|the (?:\w+ )?\w+) should\b"
-    r"|it(?:['’]s| is) [-$\\\d])",
+    r"no, (?:it|that|the)\b|nope\b|(?<=\n)incorrect[.!]|(?:I|we) (?:was|were) wrong\b",
+    # "42 — no, 43"; "Is that right? No. It should be 43"
+    r"(?<=[—–-] )no, [$\d]|no[.!](?=\s+(?:it should be|the (?:\w+ )?answer is)\b)",
+    # "Actually, it should be 43"; but not "Actually, 42 is even"
+    r"actually,? (?:no\b|I (?:forgot|made|missed)\b|(?:it|that|the (?:\w+ )?\w+) should\b)",
     r"(?:I|we) (?:forgot|miscounted|misread|miscalculated|overlooked)\b",
     r"(?:(?:I think|it seems) )?(?:I|we) (?:have )?made an? (?:\w+ )?(?:mistake|error)\b",
     r"(?:it (?:seems|appears) (?:that )?)?there (?:is|was|seems to be) an? (?:mistake|error) in\b",
@@ -55,7 +50,8 @@ THAT_IS_WRONG = (
     r"\b(?:that|this|which|(?:that|this|my|our|the)(?: above| previous)? (?:answer|result))"
     rf"(?:(?:['’]s| is| was) (?:clearly )?{WRONG}"
     r"|(?: isn['’]t| can['’]?t be| cannot be) (?:right|correct)"
-    r"|(?: is not (?:an|one of the)| does(?:n['’]t| not) match (?:any|the)) (?:option|choice)s?)\b"
+    r"|(?: is not (?:an|one of the)| does(?:n['’]t| not) match (?:any|the)) (?:option|choice)s?)"
+    r"\b(?! if\b)"
 )
 REASONLESS = r"(?:(?!\b(?:because|since|would|otherwise|not)\b)[^.!?\n(])"
 TAKEN_BACK = re.compile(
@@ -63,14 +59,12 @@ TAKEN_BACK = re.compile(
     rf"|{STARTS}(?:{'|'.join(SECOND_THOUGHTS)})"
 )
 
-# What makes up for a second thought: "Yes, that is right.", "It checks out.", "Yes." as the last
-# word, and "42 is correct", where the number is the group. Not "whether this is correct" nor
-# "neither is correct": it stands at the start of a sentence or of a clause.
-CONFIRMED = re.compile(
-    r"(?im)(?:^|[.!,;:—–])[\s$*)]*(?:(?:yes|no|ok|okay|and|so|indeed|thus|hence),? )*"
-    r"(?:it|that|this|everything|\$?(-?\d[\d.,/]*)\$?"
-    r"|(?:my|our|the) (?:\w+ )?(?:answer|result|calculation|solution|total))"
-    r"(?:(?:['’]s| is| was| looks)(?: indeed| still)? (?:right|correct|consistent)"
-    r"| (?:checks out|holds|stands))\b"
-    r"|(?:\A|[.!,:]\s)\s*(?:yes|correct)\W*\Z"
+# What confirms an answer after a second thought: "Yes, that is right.", "It checks out.", but not
+# "check whether this is correct", nor "neither is correct"; and "Yes." as the last word.
+CONFIRMS = re.compile(
+    r"(?i)(?:\b(?:is|are|was|looks)|['’]s)(?: indeed| still)? (?:right|correct|consistent)\b"
+    r"|\b(?:checks out|holds|stands)\W*\Z"
 )
+CONFIRMS_NOTHING = re.compile(r"(?i)\b(?:not|never|neither|nor|whether|if|sure)\b|n['’]t\b")
+LAST_YES = re.compile(r"(?i)\A[^?]*\b(?:yes|correct)\W*\Z")
+SENTENCE_END = re.compile(r"[.!?;](?:\s|\Z)|\n")

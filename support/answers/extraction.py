@@ -8,10 +8,16 @@ answer must not be paid.
 
 import re
 
-from support.answers.boxes import Box, boxed_answer, boxes_of, value_and_start
-from support.answers.doubts import CONFIRMED, DENIED, NOT_THE_ANSWER, TAKEN_BACK
-from support.answers.grammar import read
-from support.answers.tokens import Unread
+from support.answers.boxes import Box, boxed_answer, boxes_of, is_whole
+from support.answers.doubts import (
+    CONFIRMS,
+    CONFIRMS_NOTHING,
+    DENIED,
+    LAST_YES,
+    NOT_THE_ANSWER,
+    SENTENCE_END,
+    TAKEN_BACK,
+)
 
 MAX_STATEMENT = 300  # characters after a mark that are looked at
 
@@ -50,10 +56,11 @@ HASHES = (
     r"(?<!#)####(?!#)[ \t*_]*(?!\(?\d[\d.]*(?:[.):][ \t]+\w|[ \t]+(?-i:[A-Z][a-z])))"
     rf"(?={START}|[a-z]+(?: [a-z]+)?[.!*_]*\Z)"
 )
-# "The answer is 42", "**Answer:** 42", "The answer to the question is 42".
+# "The answer is 42", "**Answer:** 42", "The answer to the question is 42", "comes to 42".
 SAID = (
     r"(?:(?<![a-z])ans(?:wers?)?|correct (?:option|choice))"
-    r"(?: (?:to|for)(?: [^\s.,:;]+){1,6}?| in(?: \w+){1,3}?|, \w+,)?[*_\s]{0,4}"
+    r"(?: to(?: [^\s.,:;]+){1,6}?| for (?:this|the) (?:problem|question)| in(?: \w+){1,3}?"
+    r"|, \w+,)?[*_\s]{0,4}"
     r"(?:\b(?:is|are|equals|(?:must|will|should) be|comes (?:out )?to)\b|[:：]"
     r"|(?<!ans)(?<!ans )=>?)"
 )
@@ -70,15 +77,18 @@ NO_ANSWER = (
 MARK = rf"(?:{HASHES}|{SAID}|{HEADING}|{LINE_A})[\s*_:：}}]*(?:(?<=\n)>[\s*_]*)?"
 STATED = re.compile(rf"(?im){DENIED}|{NOT_THE_ANSWER}|{MARK}(?=((?!{NO_ANSWER})[^\s*_:：}}]))")
 
-# "In all **5 apples**", "**x = 5**"; but not "**Add:** 2 + 3" nor "**1.** Add", which are headings.
+# "In all **5 apples**"; but not "**Add:** 2 + 3" nor "**1.** Add", which are headings.
 BOLD = re.compile(
     r"(?<!\w)\*\*(?!\(?[a-z\d]\))"
-    r"((?:[-$\\(\d]|[a-zA-Z] ?= ?)(?:[^*\n.:]|\.\d){0,200})"
+    r"([-$\\(\d](?:[^*\n.:]|\.\d){0,200})"
     r"(?:\.\*\*(?! *\w)|\*\*(?!\w))"
 )
 
 # "-1,250.75", "$3", "3/4", "25%", "10^6" and ".5".
 NUMBER = re.compile(r"([-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[/^]\d+)?%?|[-−]?\.\d+)")
+
+# "x = 42", "42 dollars per day".
+NAMED_NUMBER = re.compile(rf"(?:[a-zA-Z] ?= ?)?{NUMBER.pattern}(?: [a-zA-Z]+)*")
 
 # What may stand before an answer: "clearly 42", "option C", "not 41 but 42".
 LEAD = re.compile(
@@ -89,8 +99,8 @@ LEAD = re.compile(
     r"|not\b[^.\n]{1,60}?\bbut(?: rather)?\b)*"
 )
 
-# "The answer is approximately 3.46", after a box that has the exact value.
-ROUNDED = re.compile(r"(?i)\W*(?:approximately|about|roughly)\b")
+# "The answer is approximately 3.46", "≈ 3.46", after a box that has the exact value.
+ROUNDED = re.compile(r"(?i)\W*(?:(?:approximately|about|roughly)\b|≈|approx\b)")
 
 # An answer on one line, or on several between $$ and $$ or \[ and \]; but not a $$ that is not
 # closed, for then the text was cut off.
@@ -105,14 +115,15 @@ EXCLAMATION = re.compile(r"!+(?=[*_]*(?:\s*$|\s+[A-Z]))")
 # "\(42\)", "**42**" and "<b>42</b>" are 42, and so are "$42$" and GSM8K's "<<6*7=42>>42"; but in
 # "$42" the sign is a currency.
 MARKUP = re.compile(
-    r"(?<!\\)\\[()\[\]]|\*\*|</?[a-z]+>|<<[^<>\n]*>>|(?<!\\)\$\$?((?:[^$\\]|\\.)+)\$\$?"
+    r"(?<!\\)\\[()\[\]]|\*\*|</?(?:b|i|em|strong|u)>|<<[^<>\n]*>>"
+    r"|(?<!\\)\$\$?((?:[^$\\]|\\.)+)\$\$?"
 )
 
 # Where an answer ends and a remark begins.
 REMARK = re.compile(
     r"(?<!\.)(?:"
     # "42. It fits"; but "12 sq. cm" and "9 hrs. 30 mins." go on
-    r"(?<!\b(?:sq|cu|ft|Rs|\.m|hr|lb|oz|yd))(?<!\b(?:hrs|lbs|min))(?<!\bmins)\.(?=[\"”]?(?:\s|$))"
+    r"(?<!\b(?:sq|cu|ft|Rs|\.m))\.(?! \d+ (?:mins?|secs?|oz|in)\b)(?=[\"”]?(?:\s|$))"
     r"|\.(?=\s+[A-Z]|$))"  # "12 sq. It fits"
     r"|[,;]?\s\(?(?:because|since|as|so|which|where|i\.e)\b"  # "42 (as above)"
     # "42, hence even", "42; the others are odd"
@@ -149,23 +160,26 @@ CONCLUSION = re.compile(
 # "There are 3 cars. 2 more come" tells a solution, and "are 3 cars" is not its answer.
 STORY = re.compile(r"(?:\.\s|\n)[\s\S]*\d")
 
-# "9 eggs are left", "9 eggs remain".
+# "9 eggs are left. [...] so she makes $18": a sentence, and a result, which is the group.
 TELLS = re.compile(r"\b(?:is|are|was|were|has|have|remains?)\b")
+RESULT = re.compile(
+    r"(?:\b(?:so|thus|hence|therefore)\b|=)[^\d\n.]*?([-−$]?[\d.,]*\d)", re.IGNORECASE
+)
 
 # "20 - 2 = 18" above "18 * 2 = 36", whose result is new, is the first line of a solution; "18"
 # above "× 2 = 36" or above "or 20" is not all either.
 CALCULATION = re.compile(r"\d\s*[-−+*/×÷]\s*\$?[\d.]+[^=\n]*=")
 NEXT_RESULT = re.compile(
     r"(?:\.\s|\n)\s*(?!\s|(?:Check|Here|Note|Verify|Step|Explanation)\b)"
-    r"(?:[^=]*=|(?:So|Thus|Hence|Then|Therefore)\b[^\d\n]*)\s*([-−$]?\s*[\d.,]*\d)"
+    r"[^=]*=\s*([-−$]?\s*[\d.,]*\d)"
 )
 GOES_ON = re.compile(r"\A[^\n]*\n[ \t]*(?:[+×÷/]\s*\d|or\s+\S*\d)")
 
 # "Janet makes", in front of "$18 per day".
 TOLD_BY = re.compile(
     r"(?!(?:Nobody|None|No|Neither|Both|Each)\b)(?:The )?[A-Za-z]+ (?:will )?"
-    r"(?:has|have|had|makes?|made|earns?|earned|gets?|got|pays?|paid|needs?|needed|takes?|took|costs?"
-    r"|spends?|spent|saves?|saved|sells?|sold|buys?|bought|owes?|owed) "
+    r"(?:has|have|had|makes?|made|earns?|earned|gets?|got|pays?|paid|needs?|needed|takes?|took"
+    r"|costs?|spends?|spent|saves?|saved|sells?|sold|buys?|bought|owes?|owed) "
 )
 
 # What may stand around an answer and means nothing.
@@ -245,13 +259,17 @@ def answer_at_mark(text: str) -> str:
     # A number after the last bold one shows that this was not the end: "**5** and 7 make 12".
     if not bolds or NUMBER.search(text, bolds[-1].end()):
         return ""
-    bold = Box(bolds[-1].start(), bolds[-1].end(), bolds[-1][1], is_closed=True)
-    value, _ = value_and_start(text, bold)
-    return upheld(answer_in(value), text[bold.end :])
+    bold = bolds[-1]
+    before = text[: bold.start()].rpartition("\n")[2]
+    after = text[bold.end() :]
+    is_negative = before.endswith(("= -", "=-"))
+    if is_negative or not is_whole(bold[1], before, after.partition("\n")[0]):
+        return ""
+    return upheld(answer_in(bold[1]), after)
 
 
 def answer_of_boxes(text: str, boxes: list[Box]) -> str:
-    r"""What the last box says, or another value that is stated after it.
+    r"""What the last box says, or another number that is stated after it.
 
     >>> text = r"She has \boxed{9} eggs. 9 * 2 = 18.\n#### 18"
     >>> answer_of_boxes(text, boxes_of(text))
@@ -264,25 +282,27 @@ def answer_of_boxes(text: str, boxes: list[Box]) -> str:
     statement = last_statement(after)
     # after a "?" a base model has gone on to another problem
     is_of_another = "?" in after[: len(after) - len(statement)]
-    if not is_rival(statement, boxed) or is_of_another or ROUNDED.match(statement):
+    is_rival = states_another(statement, boxed)
+    if not is_rival or is_of_another or ROUNDED.match(statement):
         return upheld(boxed, after)
     return upheld_statement(statement)
 
 
-def is_rival(statement: str, boxed: str) -> bool:
-    """Whether a statement after a box has a value with a number that the box has not. A box of
-    letters has no rival: "B. The answer is 42" says the same twice.
+def states_another(statement: str, boxed: str) -> bool:
+    """Whether a statement after a box has another number than the box: a bare one, or beside an
+    integer one with a name or a unit. What is worked out from the box, "18 / 2 = 9", may be a check
+    of it, and what concludes with it, "2/3, so m + n = 5", leads up to it.
 
-    >>> is_rival("18 * 2 = 36 dollars", "18"), is_rival("18 dollars, from 9 * 2", "18")
+    >>> states_another("x = 36 dollars, not 18", "18"), states_another("18 / 2 = 9", "18")
     (True, False)
     """
     stated = answer_in(statement)
-    try:
-        read(stated)
-    except Unread:
-        return False
-    is_of_letters = boxed != "" and not bare_numbers(boxed)
-    return not is_of_letters and has_new_number(stated.rpartition("=")[2], boxed)
+    is_integer = boxed.strip("$").isdigit()
+    is_number = NUMBER.fullmatch(stated) or (is_integer and NAMED_NUMBER.fullmatch(stated))
+    conclusion = CONCLUSION.search(statement.partition("\n")[0])
+    whole = stated + (conclusion[0] if conclusion else "")
+    names_boxed = boxed and not has_new_number(boxed, whole)
+    return bool(is_number) and not names_boxed and has_new_number(stated, boxed)
 
 
 def last_statement(text: str) -> str:
@@ -304,8 +324,25 @@ def upheld(answer: str, after: str) -> str:
     statement = last_statement(rest)
     if statement:
         return answer_in(statement)
-    is_confirmed = any(said[1] in (None, answer) for said in CONFIRMED.finditer(rest))
-    return answer if is_confirmed else ""
+    return answer if is_confirmed(answer, rest) else ""
+
+
+def is_confirmed(answer: str, rest: str) -> bool:
+    """Whether what follows a second thought says that the answer is right, and not another number.
+
+    >>> is_confirmed("42", "6 * 7 = 42, which is right"), is_confirmed("42", "No, 48 is right")
+    (True, False)
+    """
+    sentences = SENTENCE_END.split(rest)
+    saying = [said for said in sentences if CONFIRMS.search(said)]
+    if LAST_YES.match(rest):
+        saying.append(rest)
+    for said in saying:
+        numbers = bare_numbers(said)
+        is_of_another = numbers and numbers[-1] not in bare_numbers(answer)
+        if not is_of_another and not CONFIRMS_NOTHING.search(said):
+            return True
+    return False
 
 
 def upheld_statement(statement: str) -> str:
@@ -365,9 +402,9 @@ def is_told_on(claim: str, near: str) -> bool:
     >>> is_told_on("9 eggs are left", "9 eggs are left. Each costs $2, so she makes $18.")
     True
     """
-    numbers = bare_numbers(near.partition(claim)[2])
+    results = RESULT.findall(MARKUP.sub(r"\1", near).partition(claim)[2])
     is_sentence = VALUE.match(claim) and TELLS.search(claim)
-    return bool(is_sentence and numbers) and numbers[-1] not in bare_numbers(claim)
+    return bool(is_sentence and results) and has_new_number(results[-1], claim)
 
 
 def is_first_line(claim: str, near: str) -> bool:
@@ -384,7 +421,9 @@ def has_new_number(text: str, known: str) -> bool:
 
 
 def bare_numbers(text: str) -> list[str]:
-    return [number.replace("$", "").replace(",", "") for number in NUMBER.findall(text)]
+    """The numbers in a text, 1000 for "$1,000" and 1{,}000."""
+    numbers = NUMBER.findall(text.replace("{,}", ","))
+    return [number.replace("$", "").replace(",", "") for number in numbers]
 
 
 def told_value(claim: str) -> str:

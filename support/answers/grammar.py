@@ -393,8 +393,6 @@ def read_number(part: Token, cursor: Cursor) -> Any:
         base = read_argument(cursor)
         return Node("base", (part.text, base))
     if not part.text.isdigit():
-        if cursor.is_digits_in_brackets():
-            raise Unread("0.1(6) may be a product or a repeating decimal")
         return value
     fraction = read_fraction_behind(cursor)
     return value if fraction is None else numbers.total([value, fraction])

@@ -187,12 +187,6 @@ class Cursor:
             return True
         return part.text in ("π", "\\frac", "\\binom") and part.kind == "sign"
 
-    def is_digits_in_brackets(self) -> bool:
-        """Whether the (6) of 0.1(6) is next, without a space."""
-        part = self.peek()
-        is_bracket = isinstance(part, Group) and part.text == "(" and not part.spaced
-        return is_bracket and is_plain_number(Group("{", "}", part.parts))
-
     def are_numbers(self, *places: int) -> bool:
         r"""Whether the two arguments of a \frac are plain numbers."""
         return all(is_plain_number(self.peek(place)) for place in places)

@@ -236,9 +236,10 @@ def unit_of(parts: list[Part], currency: str) -> str:
     if not parts:
         return currency
     cursor = Cursor(parts)
-    is_in_front = is_per(cursor) or cursor.word() in words.PLACES
+    # \$18 per day, \$18 on apples: of the currency in front
+    is_in_front = is_per(cursor) or bool(currency and cursor.word() in words.PLACES)
     unit = currency if is_in_front else simple_unit(cursor)
-    skip_contents(cursor)  # \\$18 on apples
+    skip_contents(cursor)
     if currency and unit != currency:
         raise Unread("two units")
     while is_per(cursor):
@@ -294,7 +295,7 @@ def counted(word: str, cursor: Cursor) -> str:
 
 
 def skip_contents(cursor: Cursor) -> None:
-    """2 cups of flour, 18 apples in the basket: what stands after such a word is not the unit."""
+    """2 cups of flour, 18 apples in the basket: what stands after "of" and "in" is not the unit."""
     if cursor.word() in words.PLACES | {"of"} and is_counted(cursor.word(1)):
         cursor.take()
         while is_counted(cursor.word()):

@@ -234,7 +234,8 @@ LEADING = set(
 # "72 clips in total": left out at the end.
 TRAILING = [["in", "total"], ["in", "all"], ["total"], ["altogether"], ["each"], ["left"]]
 
-# "18 apples in the basket", "18 dollars on Monday": where or when, behind what is counted.
+# "18 apples in the basket", "18 dollars on Monday": such a word begins where and when. (After a
+# number "in" is an inch.)
 PLACES = {"in", "on", "at"}
 
 # Words after a number that make another value of it, or none: "5 over x", "3 groups of four",
@@ -289,9 +290,7 @@ NO_REMARK -= set(NUMBER_WORDS)
 # A remark of these words may hold a number, also where no unit is in front: 18 (9 left).
 COUNTS_IN_REMARKS = {"left", "each", "per", "remaining", "apiece", "about", "approximately"}
 
-# "x is not = 5" and "square of x = 5" give no name
-NO_NAME = NO_REMARK | set("bad square cube reciprocal inverse opposite".split())
-NO_NAME -= set("in to and of at".split())
+NO_NAME = (NO_REMARK | {"bad"}) - set("in to and of at".split())  # "x is not = 5" gives no name
 
 CHOICES = "ABCDEFGHIJ"  # of a multiple-choice question: C is c, but the variable R is not r
 
