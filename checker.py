@@ -5,9 +5,9 @@ that nothing is guessed: an answer is read whole, by the grammar in support/answ
 read. One that is not read equals only its own spelling, but for spaces, $ and the case of words.
 The other rules matter to whoever grades data of their own; all others can skip them:
 
-Where      Within <answer>, where there is one. The last \boxed{}, unless another value is stated
+Where      Within <answer>, where there is one. The last \boxed{}, unless another number is stated
            after it (which then counts); or else the last "#### 42", "The answer is 42" or
-           "Answer: 42"; or else the last bold **42**. What was cut off, doubted or taken back is no
+           "Answer: 42"; or else the last bold **42**. What was cut off, denied or taken back is no
            answer, nor is a boxed part of a value, 2\boxed{5}. After "Wait, ..." it must be marked
            anew, or confirmed in words that support/answers/doubts.py knows ("That is right.").
 Tolerance  None. A decimal is the exact fraction that it spells: 0.33 is not 1/3. What is no
@@ -27,9 +27,10 @@ Lists      2, 3 equals 3, 2 and \{2, 3\}; \pm 2 is 2, -2; \{5\} is 5. A tuple is
            (2, \infty).
 Numbers    1 2/3 is 5/3. Spaces never join: 12 345 is not read; 12,345 and 12\,345 are one number.
            101_2 is not 5. Ratios are not reduced, for 3:20 may be a time: 3:2 is not 6:4.
-Words      The choices C, (C), C) and c are one, from A to J; "(C) 42" is C beside a letter, and 42
-           beside any other answer. The variables R and r differ. "no solution" is the empty set. A
-           bracket of words after an answer is left out: 18 eggs (9 left). "5 (or 6)" is not read.
+Words      The choices C, (C), C) and c are one, from A to J (but e and i are numbers); "(C) 42" is
+           C beside a letter, and 42 beside any other answer. The variables R and r differ. "no
+           solution" is the empty set. A bracket of words after an answer is left out: 18 eggs (9
+           left). "5 (or 6)" is not read.
 Refused    An answer that is nested more than 40 deep or has too many digits, like 9^9^9^9, and a
            comparison that takes too much work. Above 600 characters an answer equals only the very
            same text.

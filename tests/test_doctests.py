@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[1]
-FOLDERS = (".", "support", "tasks", "bench")
+FOLDERS = (".", "support", "support/answers", "tasks", "bench")
 
 
 def files_with_examples() -> list[Path]:

@@ -3,6 +3,8 @@
 The cases are our own.
 """
 
+import random
+
 import pytest
 
 from checker import extract_answer, visible
@@ -298,6 +300,8 @@ MISSING = [
     "See whether the answer is 5.", "What is the answer? I see 5.", "The answer could be 5.",
     "A: 5\nB: 6\nC: 7", "A: 5 B: 6", "**A:** 5\n\n**B:** 6", "The answer is:\n- 4\n- 5",
     "Final Answer: the area is not 49.", "I will answer 5 questions.", "Nonanswer: 5",
+    "The answer is — see below.", "The answer is !", "The answer is . 42", "<answer>.</answer>",
+    "The answer is <<6*7=42>>",
     "A plan: 5", "boxed5", "So she has 5 apples left.", "The total is $31.50.",
 ]  # fmt: skip
 
@@ -445,6 +449,8 @@ AROUND_BOXES = [
     (r"+/- \boxed{7}", None),
     (r"$\boxed{7}$ isn't the answer.", None),
     (r"$\boxed{7.0}$ (or 7)", "7.0"),
+    (r"It is not $-\boxed{7}$.", None),
+    (r"It is 3 or $-\boxed{7}$.", None),
     (r"\boxed{7} and a half of that is 3.5", "7"),
     (r"$\boxed{7}\boxed{7}$", "7, 7"),
 ]
@@ -688,8 +694,9 @@ def test_what_a_reader_is_shown_stands_between_the_thinking_and_the_end_of_the_t
 LONG = [
     "\\boxed{", "answer is ", "final answer ", "**", "**5**", "#### ", "#### a\n", "A: ", "A: 5\n",
     "<|a", "1,", "$", " ", "\n", "answer to ", "<answer>", "<think>", "not ", "and ", "9", "(",
+    "yes, ", "so 1 ", "- ",
 ]  # fmt: skip
-BEFORE = ["", "The answer is ", "#### ", "<answer>"]
+BEFORE = ["", "The answer is ", "#### ", "<answer>", "\\boxed{5} Wait, "]
 
 
 @pytest.mark.parametrize("unit", LONG)
@@ -698,6 +705,22 @@ def test_a_megabyte_of_repetition_is_searched_to_its_end(unit):
     repeated = unit * (10**6 // len(unit))
     assert extract_answer(repeated + "\n\\boxed{5}") in ("5", None)
     extract_answer(BEFORE[LONG.index(unit) % len(BEFORE)] + repeated, strict=False)
+
+
+PIECES = [
+    "The answer is", "Answer:", "####", "\\boxed{", "}", "**", "<answer>", "</answer>", "$", "<<",
+    ">>", "42", "1/2", "x =", "5 eggs", " — ", "!", ".", "?", "\n", " ", "-", "not", "or", "so",
+    "because", "Wait,", "is right", "if", "It", "Janet makes", "are left",
+]  # fmt: skip
+
+
+def test_no_mixture_of_marks_and_words_raises():
+    rng = random.Random(0)
+    for _ in range(5_000):
+        text = " ".join(rng.choices(PIECES, k=rng.randint(1, 9)))
+        for strict in (True, False):
+            answer = extract_answer(text, strict)
+            assert answer is None or answer.strip(), text
 
 
 @pytest.mark.parametrize("space", ["\n", " ", "$$ "])

@@ -1,7 +1,8 @@
 r"""The boxes of a text, \boxed{42}: what the last one holds, and whether that is the answer.
 
 Whoever boxes a part of a value, "2\boxed{5}", or denies it, "it is not \boxed{5}", has stated none.
-Each pattern has an example of what it finds. Of the text around a box only its own line is read.
+Each pattern has an example of what it finds. Of the text before the first and after the last box of
+an answer only their own lines are read; what joins two boxes, "or", may stand on a line between.
 """
 
 import re
@@ -144,10 +145,11 @@ def boxed_answer(text: str, boxes: list[Box]) -> str:
             words = plain(between)
             if HEDGE.fullmatch(words):
                 return ""
-            is_same = between != "" and box.content == found[-1]
-            is_said_again = words == "" and ("\n" in between or is_same)
-            if is_said_again or not JOINT.fullmatch(words):
-                break
+            is_repeated = between != "" and box.content == found[-1]
+            is_on_another_line = "\n" in between
+            is_apart = words == "" and (is_on_another_line or is_repeated)
+            if is_apart or not JOINT.fullmatch(words):
+                break  # the boxes from here on are one answer, without this one
         value, start = value_and_start(text, box)
         if not value:
             return ""
@@ -161,7 +163,8 @@ def value_and_start(text: str, box: Box) -> tuple[str, int]:
     after = text[box.end : box.end + NEAR].partition("\n")[0]
     is_part = GLUED_AFTER.match(after) or GLUED_BEFORE.search(before) or DIFFERENCE.search(before)
     minus = MINUS.search(before)
-    if is_part or not is_whole(box.content, "" if minus else before, after):
+    in_front = before[: minus.start()] if minus else before
+    if is_part or not is_whole(box.content, in_front, after):
         return "", box.start
     if minus:
         return "-" + box.content, box.start - len(minus[0])
@@ -169,8 +172,9 @@ def value_and_start(text: str, box: Box) -> tuple[str, int]:
 
 
 def is_whole(content: str, before: str, after: str) -> bool:
-    """Whether a box or a bold number stands for itself: no part of a value, not one of two, and not
-    denied by the words around it.
+    r"""Whether no operator, rival or denial stands beside a box or a bold number.
+
+    What is glued to it, 2\boxed{5}, and a minus, 10 - \boxed{5}, are left to value_and_start.
 
     before, after: the text on its line
 

@@ -102,8 +102,9 @@ LEAD = re.compile(
 # "The answer is approximately 3.46", "≈ 3.46", after a box that has the exact value.
 ROUNDED = re.compile(r"(?i)\W*(?:(?:approximately|about|roughly)\b|≈|approx\b)")
 
-# An answer on one line, or on several between $$ and $$ or \[ and \]; but not a $$ that is not
-# closed, for then the text was cut off.
+# An answer on one line (group 3), or on several between $$ and $$ (1), \[ and \] or \( and \) (2).
+# Where such a sign stands alone on its line and is not closed, the text was cut off: no answer. An
+# open "$$ 42" on one line is one.
 LINE = re.compile(
     r"(?m)(?:\$\$([^$]+)\$\$|\\[\[(]((?:(?!\\[\])])[\s\S])+)\\[\])])[.,]?[ \t]*$"
     r"|((?!(?:\$\$|\\\[|\\\()[ \t]*$).+)"
@@ -191,8 +192,9 @@ def extract_answer(text: str, strict: bool = True) -> str | None:
 
     In this order: the last \boxed{} or \fbox{}, or another number that is stated after it; the last
     "#### 42", "The answer is 42", "Answer: 42" or line "A: 42"; the last bold **42**. If the text
-    has an <answer> tag, only its content is searched. With strict=False a text without an answer
-    has its last number, which pays for coincidences.
+    has an <answer> tag, its last one is searched, and what follows only for words that take the
+    answer back and for the answer after these. With strict=False a text without an answer has its
+    last number, in or outside a tag, which pays for coincidences.
 
     >>> extract_answer(r"Hence 6 * 7 = 42, so \boxed{42}.")
     '42'
@@ -239,10 +241,12 @@ def tagged_answer(text: str) -> str:
 
 
 def marked_answer(text: str) -> str:
-    """The answer at the best mark of a text, or ""; a problem that follows it does not count."""
-    goes_on = RUN_ON.search(text)
-    if goes_on and goes_on.start():
-        answer = answer_at_mark(text[: goes_on.start()])
+    """The answer at the best mark of a text, or "". A problem that follows counts only if nothing
+    before it is an answer.
+    """
+    next_problem = RUN_ON.search(text)
+    if next_problem:
+        answer = answer_at_mark(text[: next_problem.start()])
         if answer:
             return answer
     return answer_at_mark(text)
@@ -271,7 +275,7 @@ def answer_at_mark(text: str) -> str:
 def answer_of_boxes(text: str, boxes: list[Box]) -> str:
     r"""What the last box says, or another number that is stated after it.
 
-    >>> text = r"She has \boxed{9} eggs. 9 * 2 = 18.\n#### 18"
+    >>> text = "She has \\boxed{9} eggs. 9 * 2 = 18.\n#### 18"
     >>> answer_of_boxes(text, boxes_of(text))
     '18'
     """
@@ -282,27 +286,30 @@ def answer_of_boxes(text: str, boxes: list[Box]) -> str:
     statement = last_statement(after)
     # after a "?" a base model has gone on to another problem
     is_of_another = "?" in after[: len(after) - len(statement)]
-    is_rival = states_another(statement, boxed)
-    if not is_rival or is_of_another or ROUNDED.match(statement):
+    has_another = states_another(statement, boxed)
+    if not has_another or is_of_another or ROUNDED.match(statement):
         return upheld(boxed, after)
     return upheld_statement(statement)
 
 
 def states_another(statement: str, boxed: str) -> bool:
-    """Whether a statement after a box has another number than the box: a bare one, or beside an
-    integer one with a name or a unit. What is worked out from the box, "18 / 2 = 9", may be a check
-    of it, and what concludes with it, "2/3, so m + n = 5", leads up to it.
+    """Whether a statement after a box has a number that the box has not.
+
+    It must be a number in digits, alone or, beside a box of digits only, with a name or a unit:
+    "18 / 2 = 9" may be a check. And it must not have all numbers of the box, itself or in its
+    conclusion: "2/3, so m + n = 5" leads up to 5. A box without digits, of letters, has no rival.
 
     >>> states_another("x = 36 dollars, not 18", "18"), states_another("18 / 2 = 9", "18")
     (True, False)
     """
     stated = answer_in(statement)
-    is_integer = boxed.strip("$").isdigit()
-    is_number = NUMBER.fullmatch(stated) or (is_integer and NAMED_NUMBER.fullmatch(stated))
+    pattern = NAMED_NUMBER if boxed.strip("$").isdigit() else NUMBER
+    if not pattern.fullmatch(stated):
+        return False
     conclusion = CONCLUSION.search(statement.partition("\n")[0])
     whole = stated + (conclusion[0] if conclusion else "")
-    names_boxed = boxed and not has_new_number(boxed, whole)
-    return bool(is_number) and not names_boxed and has_new_number(stated, boxed)
+    comes_to_boxed = boxed != "" and not has_new_number(boxed, whole)
+    return not comes_to_boxed and has_new_number(stated, boxed)
 
 
 def last_statement(text: str) -> str:
@@ -312,7 +319,8 @@ def last_statement(text: str) -> str:
 
 
 def upheld(answer: str, after: str) -> str:
-    """The answer, unless the text after it takes it back; then what is stated there.
+    """The answer, unless the text after it takes it back; then what is stated after the last
+    second thought, or the answer if it is confirmed there, or "".
 
     >>> upheld("42", "Wait, I forgot the tax. The answer is 43."), upheld("42", "Wait. Why?")
     ('43', '')
@@ -365,21 +373,25 @@ def answer_in(statement: str) -> str:
     line = LINE.match(LEAD.sub("", near, count=1))
     if not line:
         return ""
+    # the claim: "42" of "when x is 3, **42**, because 6 * 7 = 42. I hope so."
     content = line[1] or line[2] or line[3]
     sentence = EXCLAMATION.split(content)[0]
-    plain = MARKUP.sub(r"\1", sentence)
-    plain = CONDITION.sub("", plain)
+    plain = CONDITION.sub("", MARKUP.sub(r"\1", sentence))
     claim = REMARK.split(plain)[0]
-    if "?" in claim or NO_CLAIM.match(claim):
+    remark = plain[len(claim) :]
+    if not claim or "?" in claim or NO_CLAIM.match(claim):
         return ""
+    # the beginning of a solution, which ends elsewhere
     if GOES_ON.search(near) or is_first_line(claim, near) or is_told_on(claim, near):
         return ""
     verb = VERB.search(claim)
+    # "42 dollars" is the answer itself; so is "$18" of "Janet makes $18", if no more is said
     if not verb or VALUE.match(claim):
         is_all = claim.strip(EDGES) == MARKUP.sub(r"\1", near).strip(EDGES + ".")
         told = told_value(claim) if is_all else ""
         return told or CLAUSE.split(claim)[0].strip(EDGES)
-    if STORY.search(near) or concludes_anew(claim, plain[len(claim) :]):
+    # of the sentence "the area is 49" it is what stands after the verb
+    if STORY.search(near) or concludes_anew(claim, remark):
         return ""
     answer = answer_in(claim[verb.end() :])
     return "" if VERB.search(answer) else answer  # "that the sum is 7 is 1/6"

@@ -133,7 +133,10 @@ def has_letters(parts: list[Part]) -> bool:
 
 
 def without_leading(parts: list[Part]) -> list[Part]:
-    """Without "about", "the answer is"; a single letter "a" counts only in front of a word."""
+    """Without "about", "the answer"; a single letter "a" counts only in front of a word.
+
+    The "is" of "the answer is 5" is a sign by now, and read_statement leaves it out.
+    """
     rest = list(parts)
     while len(rest) > 1 and rest[0].text.lower() in words.LEADING:
         if rest[0].kind == "letter" and rest[1].kind != "word":
@@ -156,7 +159,8 @@ def without_trailing(parts: list[Part]) -> list[Part]:
 def without_remark(parts: list[Part]) -> list[Part]:
     r"""Without a bracket of words at the end: 18 eggs (9 left).
 
-    5 (cents) becomes 5 cents, and \frac56 (\approx 0.83) becomes \frac56 \approx 0.83.
+    5 (cents) becomes 5 cents, and \frac56 (\approx 0.83) becomes \frac56 \approx 0.83. A number
+    alone, 18 eggs (9), and a word that may change the value, 5 (or 6), are Unread.
     """
     if len(parts) < 2:
         return parts
@@ -167,17 +171,17 @@ def without_remark(parts: list[Part]) -> list[Part]:
     texts = {part.text.lower() for part in inner}
     if is_one_number(inner) or texts & words.NO_REMARK:
         raise Unread("a bracket that may change the value")
-    if inner and inner[0].text in ("≈", "="):
+    if inner[0].text in ("≈", "="):
         return [*before, *inner]
-    has_unit = any(part.word for part in before)
-    if is_text(inner):
-        return before if has_unit or len(inner) > 2 else [*before, *inner]
+    is_behind_words = any(part.word for part in before)  # its unit, or "about"
+    if is_text(inner):  # one or two words behind a bare number are its unit
+        return before if is_behind_words or len(inner) > 2 else [*before, *inner]
     if texts & set("+-*/^="):
         return parts
     has_words = any(part.word for part in inner)
-    is_of_another_unit = any(unit_word(part) for part in inner)
-    is_behind_a_unit = has_unit and has_words and not is_of_another_unit
-    return before if is_behind_a_unit or texts & words.COUNTS_IN_REMARKS else parts
+    has_unit = any(unit_word(part) for part in inner)
+    is_remark = is_behind_words and has_words and not has_unit
+    return before if is_remark or texts & words.COUNTS_IN_REMARKS else parts
 
 
 def is_text(parts: list[Part]) -> bool:
@@ -208,7 +212,7 @@ def currency_in_front(parts: list[Part]) -> tuple[str, list[Part]]:
 
 
 def is_one_number(parts: list[Part]) -> bool:
-    r"""-12.5, 3/4 and \frac{1}{2}: no sum and no letters."""
+    r"""Only digits, / and \frac behind at most one sign: -12.5, 3/4, \frac{1}{2}; also nothing."""
     is_signed = bool(parts) and parts[0].text in ("-", "+")
     unsigned = parts[1:] if is_signed else parts
     return all(map(is_in_one_number, unsigned))
@@ -351,7 +355,10 @@ def subscript(part: Part) -> str:
 
 
 def unknown(side: list[Part]) -> str:
-    """The letter that an inequality is about, or an empty string."""
+    """The name that an inequality is about, x or x_1, or an empty string.
+
+    Other names of three parts pass too: xyz > 3 and a/b > 3 are intervals that bear these names.
+    """
     if len(side) not in (1, 3):
         return ""
     letter = side[0]

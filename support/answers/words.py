@@ -1,8 +1,9 @@
 r"""The words, signs and commands that an answer may hold, as data.
 
-What stands in none of these tables is not understood, and an answer that holds it is not read. A
-row is "meaning: its spellings"; a comment shows what the table is for. Called by tokens.py and
-quantities.py.
+A sign or a command that stands in none of these tables, and that the grammar does not name, is not
+read. A word that stands in none is: "18 wugs" counts wugs, and an answer of words alone is compared
+as text. In what table() makes a row is "meaning: its spellings"; a comment shows what a table is
+for. Called by tokens.py, quantities.py, grammar.py, comparison.py and boxes.py.
 """
 
 import re
@@ -134,10 +135,10 @@ GREEK_WORD = re.compile(
 
 
 def glued_functions(letters: str) -> list[str]:
-    """The functions and variables that letters consist of; empty if there is no function.
+    """The functions and variables that letters consist of; empty if they are a word, or unclear.
 
-    Up to two variables may stand in front of a function and one after it, of those that are
-    usual there: so that a tank is no tangent of k.
+    Any two letters may stand in front of the first function and any three between two. After the
+    last only one may, of those that are usual there: so that a tank is no tangent of k.
 
     >>> glued_functions("absinC"), glued_functions("tank"), glued_functions("abc")
     (['a', 'b', 'sin', 'C'], [], [])
@@ -238,9 +239,11 @@ TRAILING = [["in", "total"], ["in", "all"], ["total"], ["altogether"], ["each"],
 # number "in" is an inch.)
 PLACES = {"in", "on", "at"}
 
-# Words after a number that make another value of it, or none: "5 over x", "3 groups of four",
-# "4 March", "5 or more". Where one of these stands the answer is not read. All other words after a
-# number are what is counted: "18 eggs", "13 years old".
+# Words that are never what is counted, for after a number they make another value of it, or none:
+# "5 over x", "3 groups of four", "4 March". Where no rule reads such a word, the answer is not
+# read. Rules read "60 miles per hour", "2 cups of flour", "3 to 2", "3 times 4", "5 thousand" and
+# "4 or 5"; so "5 or more" is a list of 5 and a text. All other words after a number are what is
+# counted: "18 eggs", "13 years old".
 CHANGES_A_VALUE = set(
     """
     of over per to from by into out times plus minus divided multiplied squared cubed factorial
@@ -285,7 +288,7 @@ NO_REMARK = (
     """.split()
     )
 )
-NO_REMARK -= set("of per at by from points is are was so because about approximately".split())
+NO_REMARK -= set("of per at by from is are was so because about approximately".split())
 NO_REMARK -= set(NUMBER_WORDS)
 # A remark of these words may hold a number, also where no unit is in front: 18 (9 left).
 COUNTS_IN_REMARKS = {"left", "each", "per", "remaining", "apiece", "about", "approximately"}
@@ -322,5 +325,7 @@ def is_word(letters: str) -> bool:
 
 
 def noun(word: str) -> str:
-    """A stem of a counted noun, the same of box and boxes."""
+    """What a counted noun is compared by: the word without every e and s at its end, so that boxes
+    are box. It is no stem: trees are "tr", and plans and planes are one.
+    """
     return word.lower().rstrip("es")
