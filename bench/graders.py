@@ -27,6 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from checker import is_equal
 from support.answers import grammar
+from support.cli import run_main
+from support.files import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 Grader = Callable[[str, str], bool]
@@ -56,13 +58,21 @@ def graders() -> dict[str, Grader]:
 
 
 def load_cases(path: Path, step: int) -> list[dict[str, Any]]:
-    cases = [
-        json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-    ][::step]
-    for case in cases:
-        prefix, unit, count, suffix = case.get("pred_repeat") or [case["pred"] or "", "", 0, ""]
-        case["pred"] = prefix + unit * count + suffix
-        case["gold"] = case["gold"] or ""
+    """Every step-th case of a file; raises InputError with the number of a line that is none."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    cases = []
+    for number, line in list(enumerate(lines, start=1))[::step]:
+        try:
+            case = json.loads(line)
+            repeated = case.get("pred_repeat") or [case["pred"] or "", "", 0, ""]
+            prefix, unit, count, suffix = repeated
+            case["pred"] = prefix + unit * count + suffix
+            case["gold"] = case["gold"] or ""
+            cases.append(case | {"equal": case["equal"], "kind": case["kind"]})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{path}, line {number}: expected a case with gold, pred, equal and kind ({error})"
+            ) from None
     return cases
 
 
@@ -93,7 +103,7 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def main() -> int:
+def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     default = ROOT.parent / "shared" / "checker" / "equal.jsonl"
     parser.add_argument(
@@ -145,8 +155,7 @@ def main() -> int:
                 }
             )
     print(json.dumps({"bench": "checker", "rows": [row for name in rows for row in rows[name]]}))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)
