@@ -59,9 +59,10 @@ def graders() -> dict[str, Grader]:
 
 def load_cases(path: Path, step: int) -> list[dict[str, Any]]:
     """Every step-th case of a file; raises InputError with the number of a line that is none."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+    numbered = [(number, line) for number, line in lines if line.strip()]
     cases = []
-    for number, line in list(enumerate(lines, start=1))[::step]:
+    for number, line in numbered[::step]:
         try:
             case = json.loads(line)
             repeated = case.get("pred_repeat") or [case["pred"] or "", "", 0, ""]
