@@ -728,6 +728,7 @@ def test_a_text_with_much_space_between_boxes_and_behind_an_answer_is_searched_t
     much = space * 100_000
     assert extract_answer("\\boxed{3}" + much + "so \\boxed{5}") == "5"
     assert extract_answer("The answer is 5." + much + "x") == "5"
+    assert extract_answer("x" + much + "so it is **5**") == "5"
 
 
 def test_any_number_of_second_thoughts_is_read():

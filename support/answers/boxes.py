@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from support.answers.doubts import DENIED, WRONG
 from support.answers.words import UNITS
 
-NEAR = 100  # characters around a box that are looked at
+NEAR = 100  # characters around a box or a bold number that are looked at
 
 # A box, or "\boxed 42" without braces, where the group is 42; or an escaped sign, or a brace.
 TOKEN = re.compile(
@@ -159,8 +159,7 @@ def boxed_answer(text: str, boxes: list[Box]) -> str:
 
 def value_and_start(text: str, box: Box) -> tuple[str, int]:
     """What a box says, with a minus in front of it, and where that begins; "" for no answer."""
-    before = text[max(0, box.start - NEAR) : box.start].rpartition("\n")[2]
-    after = text[box.end : box.end + NEAR].partition("\n")[0]
+    before, after = around(text, box.start, box.end)
     is_part = GLUED_AFTER.match(after) or GLUED_BEFORE.search(before) or DIFFERENCE.search(before)
     minus = MINUS.search(before)
     in_front = before[: minus.start()] if minus else before
@@ -171,12 +170,23 @@ def value_and_start(text: str, box: Box) -> tuple[str, int]:
     return box.content, box.start
 
 
+def around(text: str, start: int, end: int) -> tuple[str, str]:
+    """What stands before and after a place of a text, on its line and near it.
+
+    >>> around("one\\ntwo 5 three", 8, 9)
+    ('two ', ' three')
+    """
+    before = text[max(0, start - NEAR) : start].rpartition("\n")[2]
+    after = text[end : end + NEAR].partition("\n")[0]
+    return before, after
+
+
 def is_whole(content: str, before: str, after: str) -> bool:
     r"""Whether no operator, rival or denial stands beside a box or a bold number.
 
     What is glued to it, 2\boxed{5}, and a minus, 10 - \boxed{5}, are left to value_and_start.
 
-    before, after: the text on its line
+    before, after: what stands around it
 
     >>> is_whole("5", "It is **", "**."), is_whole("5", "It is not **", "**.")
     (True, False)

@@ -8,7 +8,7 @@ answer must not be paid.
 
 import re
 
-from support.answers.boxes import Box, boxed_answer, boxes_of, is_whole
+from support.answers.boxes import Box, around, boxed_answer, boxes_of, is_whole
 from support.answers.doubts import (
     CONFIRMS,
     CONFIRMS_NOTHING,
@@ -264,12 +264,11 @@ def answer_at_mark(text: str) -> str:
     if not bolds or NUMBER.search(text, bolds[-1].end()):
         return ""
     bold = bolds[-1]
-    before = text[: bold.start()].rpartition("\n")[2]
-    after = text[bold.end() :]
+    before, after = around(text, bold.start(), bold.end())
     is_negative = before.endswith(("= -", "=-"))
-    if is_negative or not is_whole(bold[1], before, after.partition("\n")[0]):
+    if is_negative or not is_whole(bold[1], before, after):
         return ""
-    return upheld(answer_in(bold[1]), after)
+    return upheld(answer_in(bold[1]), text[bold.end() :])
 
 
 def answer_of_boxes(text: str, boxes: list[Box]) -> str:
