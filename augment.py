@@ -64,6 +64,7 @@ from tasks import Problem
 
 SHORTEST_REPLY = 8  # tokens: four tags, and a word or two between them
 TAGS = ("<analysis>", "</analysis>", "<reconstruction>", "</reconstruction>")
+TAG_IN_ANY_SPELLING = re.compile(r"</?\s*(?:analysis|reconstruction)\b", re.IGNORECASE)
 
 SYNTHESIS = {
     # for a checkpoint that follows instructions
@@ -155,7 +156,8 @@ class Construction:
 
     # measure: what y_ref is made of
     parts: list[str] = field(default_factory=list)  # wrong prefix, the line after it, correction
-    prefix_tokens: int = 0  # that y_ref has in common with y- from the start
+    # of the prefix that y_ref has in common with y- ("assisted": with what was kept of it)
+    prefix_tokens: int = 0
     diagnosis_tokens: int = 0  # of the line after it; 0 where that is no reflection (measure)
     prefix_share: float = 0.0  # prefix_tokens / tokens of y_ref
     left_at: float = 0.0  # prefix_tokens / tokens of y-: where y_ref leaves the wrong answer
@@ -170,7 +172,7 @@ class Construction:
 
 def is_eligible(group: Group, settings: Settings) -> bool:
     """At least n_pos right and n_neg wrong answers: the boundary of what the policy can do."""
-    wrong = len(group.grades) - group.n_right
+    wrong = len(group.answers) - group.n_right
     return group.n_right >= settings.n_pos and wrong >= settings.n_neg
 
 
@@ -185,7 +187,7 @@ def select_candidates(groups: list[Group], settings: Settings, seed: int) -> lis
     for number, group in enumerate(groups):
         if not is_eligible(group, settings):
             continue
-        right_answers = answers_of(group, right=True)
+        right_answers = [answer.text for answer in group.answers if answer.grade.right]
         wrong_answers = answers_to_rewrite(group, settings)
         for wrong in rng.sample(wrong_answers, min(settings.m_max, len(wrong_answers))):
             sibling = draw_sibling(group, rng)
@@ -197,30 +199,14 @@ def select_candidates(groups: list[Group], settings: Settings, seed: int) -> lis
 
 def answers_to_rewrite(group: Group, settings: Settings) -> list[str]:
     """The wrong answers that ended by themselves, or with --rewrite-truncated all wrong ones."""
-    if settings.rewrite_truncated:
-        return answers_of(group, right=False)
-    return answers_of(only_ended(group), right=False)
-
-
-def only_ended(group: Group) -> Group:
-    """The group without the answers that were cut off."""
-    ended = [i for i, rollout in enumerate(group.rollouts) if rollout.finish == "stop"]
-    return Group(
-        group.problem,
-        [group.rollouts[i] for i in ended],
-        [group.texts[i] for i in ended],
-        [group.grades[i] for i in ended],
-    )
-
-
-def answers_of(group: Group, right: bool) -> list[str]:
-    return [text for text, g in zip(group.texts, group.grades, strict=True) if g.right == right]
+    wrong = [answer for answer in group.answers if not answer.grade.right]
+    return [answer.text for answer in wrong if answer.ended or settings.rewrite_truncated]
 
 
 def draw_sibling(group: Group, rng: random.Random) -> str | None:
     """y+: a right answer of the same group that ended by itself, drawn at random; None where there
     is none."""
-    siblings = answers_of(only_ended(group), right=True)
+    siblings = [answer.text for answer in group.answers if answer.grade.right and answer.ended]
     return rng.choice(siblings) if siblings else None
 
 
@@ -288,13 +274,13 @@ def labelled(name: str, lines: list[str]) -> str:
 
 
 def keep_to_first_error(policy: Policy, pair: Construction, settings: Settings) -> None:
-    """Fill in `kept`: y- up to and including its first error (support/first_error.py). A y- that
-    has to be read and is too long for that keeps nothing.
+    """Fill in `kept`: y- up to and including its first error (support/first_error.py).
 
-    Where its numbers do not tell, y- is read after two requests: the bare question, and the bare
-    question with y+ and two short sentences, neither of which speaks of mistakes. A request that
-    asks for a mistake makes wrong lines likely by itself, above all after a cold start that taught
-    to write them there, and would hide the error (results/gsm8k/README.md, section 2).
+    Where its numbers do not tell, the policy scores y- after two requests: the bare question, and
+    the bare question with y+ and two short sentences, neither of which speaks of mistakes. If y-
+    does not fit into the context after the second, `kept` stays empty. (A request that asks for a
+    mistake makes wrong lines likely by itself, above all after a cold start that taught to write
+    them there, and would hide the error: results/gsm8k/README.md, section 2.)
     """
     wrong = pair.wrong.strip()
     question = pair.problem.question
@@ -303,11 +289,11 @@ def keep_to_first_error(policy: Policy, pair: Construction, settings: Settings) 
     if pair.kept:
         return
     tokenizer = policy.tokenizer
-    request = hinted_question(question, pair.sibling, settings.synthesis)
+    with_sibling = hinted_question(question, pair.sibling, settings.synthesis)
     reading = Reading(
         wrong,
         alone=tokenizer.question_prompt(question),
-        informed=tokenizer.question_prompt(request),
+        informed=tokenizer.question_prompt(with_sibling),
     )
     pair.kept = up_to_doubted_number(
         policy.model, tokenizer, reading, settings.temperature, settings.micro_tokens
@@ -324,16 +310,15 @@ def construct(
 
     These are all reasons for which a reply yields no trajectory; each is counted:
 
-        no room for a reply        the synthesis prompt fills the context, or with "assisted" y- is
-                                   empty, or has to be read and does not fit after y+; nothing
-                                   is sampled
+        no room for a reply        the synthesis prompt fills the context, or with "assisted"
+                                   nothing was kept of y-; nothing is sampled
         truncated                  the reply did not end by itself
         no <analysis>              a tag is missing (so for each of the four)
         repeated <analysis>        a tag stands there twice (so for each of the four)
         tags out of order
         empty analysis
         empty reconstruction
-        leaked tag                 a tag in another spelling inside the reconstruction
+        leaked tag                 a tag inside the reconstruction, in any spelling
         copy of the right answer   the reconstruction is y+ (fine with --reconstruction full)
         speaks of its request      "a right answer, for your eyes only", ...
         repeats itself             --synthesis assisted: a line stands there three times
@@ -368,10 +353,10 @@ def construct(
 
 def prompt_of(pair: Construction, tokenizer: Tokenizer, settings: Settings) -> list[int]:
     """The request, and with --synthesis assisted the beginning of the reply."""
-    request = tokenizer.prompt(request_of(pair, settings))
+    prompt = tokenizer.prompt(request_of(pair, settings))
     if settings.synthesis != "assisted":
-        return request
-    return request + tokenizer.encode(pair.kept + HANDOVER, after=request)
+        return prompt
+    return prompt + tokenizer.encode(pair.kept + HANDOVER, after=prompt)
 
 
 def has_room(pair: Construction, prompt: list[int], policy: Policy, settings: Settings) -> bool:
@@ -455,7 +440,7 @@ def parse_reply(reply: str) -> ParsedReply:
         return ParsedReply("", "", "empty analysis")
     if not reconstruction:
         return ParsedReply("", "", "empty reconstruction")
-    if re.search(r"</?\s*(analysis|reconstruction)\b", reconstruction, re.IGNORECASE):
+    if TAG_IN_ANY_SPELLING.search(reconstruction):
         return ParsedReply("", "", "leaked tag")  # it would be trained into answers
     return ParsedReply(analysis, reconstruction, "")
 
@@ -472,6 +457,8 @@ def continued(kept: str, reply: str) -> ParsedReply:
     refused = ""
     if not written.strip():
         refused = "empty reconstruction"
+    elif TAG_IN_ANY_SPELLING.search(kept + written):
+        refused = "leaked tag"
     elif repeats_itself(written):
         refused = "repeats itself"
     after_prefix = HANDOVER + written

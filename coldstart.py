@@ -47,10 +47,8 @@ import torch
 from augment import (
     TAGS,
     Construction,
-    answers_of,
     format_reply,
     is_eligible,
-    only_ended,
     prompt_of,
     request_of,
     select_and_construct,
@@ -59,7 +57,9 @@ from augment import (
 )
 from model import Transformer
 from rollout import Group, Policy, Trajectory, answer_problems
+from support.answers.boxes import boxes_of
 from support.cli import print_above_bar, progress_bar
+from support.diagnosis import is_concrete, names_what_is_right, repeats_the_mistake
 from support.files import InputError, note
 from support.hinted import hinted_question
 from support.hub import ModelConfig
@@ -69,8 +69,6 @@ from support.metrics import (
     construction_metrics,
     fidelity,
     format_counts,
-    is_concrete,
-    names_what_is_right,
     rollout_metrics,
 )
 from support.optim import clipped_update, coldstart_optimizers
@@ -123,22 +121,23 @@ def coldstart(
     KeyboardInterrupt when a signal has stopped it after an update.
     """
     optimizers = coldstart_optimizers(policy.model, settings.coldstart_lr, anew=not settings.model)
-    made = 0
+    updates_made = 0
     if resumed is not None:
         state = folder.restore(resumed, policy.model, optimizers, ["portions"])
         check_portions(folder, state["portions"])
-        made = number_of(resumed)
+        updates_made = number_of(resumed)
     examples = examples_for(policy, problems, settings, folder)
-    skip(examples, made * settings.coldstart_batch)
+    skip(examples, updates_made * settings.coldstart_batch)
 
     total = settings.coldstart_updates
-    with progress_bar(total, "cold start", "update", made) as bar:
-        for update in range(made + 1, total + 1):
+    with progress_bar(total, "cold start", "update", updates_made) as bar:
+        for update in range(updates_made + 1, total + 1):
             try:
                 # At the start of a round this samples for a long time: a signal stops it at once.
                 batch = list(islice(examples, settings.coldstart_batch))
             except KeyboardInterrupt:
-                if update > made + 1 and not folder.coldstart_checkpoint(update - 1).exists():
+                is_saved = folder.coldstart_checkpoint(update - 1).exists()
+                if update > updates_made + 1 and not is_saved:
                     save(policy, optimizers, settings, folder, update - 1)
                 raise
             with Interrupts() as interrupts:  # leaving it after one raises KeyboardInterrupt
@@ -318,9 +317,9 @@ def examples_from(
 def solving_examples(group: Group) -> list[Trajectory]:
     """Up to two right answers of the group that ended by themselves."""
     right = []
-    for rollout, grade in zip(group.rollouts, group.grades, strict=True):
-        if grade.right and rollout.finish == "stop":
-            right.append(Trajectory(rollout.prompt_ids, rollout.token_ids))
+    for answer in group.answers:
+        if answer.grade.right and answer.ended:
+            right.append(Trajectory(answer.rollout.prompt_ids, answer.rollout.token_ids))
     return right[:2]
 
 
@@ -331,8 +330,8 @@ def is_worth_learning(made: Construction, settings: Settings) -> bool:
         return False
     if settings.reconstruction == "full":
         return True
-    # not learned: a diagnosis that names no number of the step before it, nor one that y+ alone
-    # has, as "Wait, let us do it again"
+    # not learned: a diagnosis that names no number of the mistake, nor one that y+ alone has, as
+    # "Wait, let us do it again"
     if not is_concrete(made):
         return False
     # not learned: "Wait, you made a mistake"
@@ -341,10 +340,12 @@ def is_worth_learning(made: Construction, settings: Settings) -> bool:
         return False
     if settings.synthesis != "assisted":
         return True
-    # Of assisted ones that name only a number of the step, or only the final answer, hardly any say
-    # what is wrong (results/gsm8k/README.md, section 4). And a policy that learns from corrections
-    # with a "Wait," of their own learns to say it without end.
-    return names_what_is_right(made, settings.strict) and not is_reflective(correction)
+    # Not learned of assisted ones (results/gsm8k/README.md, section 4): a diagnosis that names only
+    # a number of the mistake, or only the final answer where the mistake has none; one with a box;
+    # a correction that makes the mistake again before it states the right result, or reflects again
+    if not names_what_is_right(made, settings.strict) or boxes_of(diagnosis):
+        return False
+    return not repeats_the_mistake(made) and not is_reflective(correction)
 
 
 def construction_examples(
@@ -353,13 +354,13 @@ def construction_examples(
     """Examples from one construction: request -> tagged reply (the paper's format); with
     --synthesis assisted also the begun reply -> its continuation; with --coldstart-reflect also
     question and mistake -> diagnosis and correction."""
-    request = tokenizer.prompt(request_of(made, unassisted(settings)))
+    prompt = tokenizer.prompt(request_of(made, unassisted(settings)))
     reply = format_reply(made.analysis, made.y_ref)
-    examples = [Trajectory(request, [*tokenizer.encode(reply, request), tokenizer.eos_id])]
+    examples = [Trajectory(prompt, [*tokenizer.encode(reply, prompt), tokenizer.eos_id])]
     if settings.synthesis == "assisted":
-        prompt = prompt_of(made, tokenizer, settings)
-        going_on = tokenizer.encode(made.reply.rstrip(), after=prompt)
-        examples.append(Trajectory(prompt, [*going_on, tokenizer.eos_id]))
+        begun = prompt_of(made, tokenizer, settings)
+        going_on = tokenizer.encode(made.reply.rstrip(), after=begun)
+        examples.append(Trajectory(begun, [*going_on, tokenizer.eos_id]))
     if settings.coldstart_reflect:
         # The policy should learn to repair the mistake and not to make it: it is given.
         question_prompt = tokenizer.question_prompt(made.problem.question)
@@ -377,18 +378,18 @@ def builtin_examples(
 ) -> Iterator[Trajectory]:
     """Endless examples from the built-in problems.
 
-    In the second half of the cold start the mistakes are the policy's own: every coldstart_refresh
-    updates it answers new questions. The examples are taken batch by batch, so `policy` is then the
-    policy of that moment.
+    In the second half of the cold start the mistakes are the policy's own: from its first update
+    on, every coldstart_refresh updates, the policy answers new questions. The examples are taken
+    batch by batch, so `policy` is then the policy of that moment.
     """
     seed = seed_of(settings.seed, "cold start")
     rng = random.Random(seed)
-    total = settings.coldstart_updates * settings.coldstart_batch
+    first_own = math.ceil(settings.coldstart_updates / 2) * settings.coldstart_batch
     examples_per_refresh = settings.coldstart_refresh * settings.coldstart_batch
     mistakes: list[tuple[int, str, str]] = []
     for i, problem in enumerate(task.problems("train", seed, rungs_of(settings.data))):
-        if i >= total / 2 and i % examples_per_refresh == 0:
-            refresh = i // examples_per_refresh  # its number
+        if i >= first_own and (i - first_own) % examples_per_refresh == 0:
+            refresh = i // examples_per_refresh  # names what is collected, and seeds its draws
             collect = partial(own_mistakes, policy, problems, settings, refresh)
             updates_made = i // settings.coldstart_batch
             mistakes = folder.collected(refresh, updates_made, collect) or mistakes
@@ -451,13 +452,12 @@ def own_mistakes(
     some = problems[offset : offset + MISTAKE_QUESTIONS]
     mistakes = []
     for number, group in enumerate(answer_problems(policy, some, settings, seed), start=offset):
-        ended = only_ended(group)
-        sound = [
-            text for text in answers_of(ended, right=True) if is_sound(group.problem.solution, text)
-        ]
-        for wrong in answers_of(ended, right=False):
-            if sound:
-                mistakes.append((number, wrong, rng.choice(sound)))
+        ended = [answer for answer in group.answers if answer.ended]
+        right = [answer.text for answer in ended if answer.grade.right]
+        wrong = [answer.text for answer in ended if not answer.grade.right]
+        sound = [text for text in right if is_sound(group.problem.solution, text)]
+        if sound:
+            mistakes += [(number, mistake, rng.choice(sound)) for mistake in wrong]
     return mistakes
 
 

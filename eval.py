@@ -27,9 +27,9 @@ from typing import Any
 
 import torch
 
-from checker import extract_answer, grade, is_equal
+from checker import extract_answer, is_equal
 from data import load_problems
-from rollout import Policy, check_sampling, sample
+from rollout import Answer, Policy, check_sampling, graded, sample
 from support.cli import ArgumentParser, progress_bar, run_main
 from support.files import read_portions, write_text
 from support.metrics import json_line
@@ -40,8 +40,8 @@ from tasks import Problem
 
 
 @dataclass
-class Answer:
-    """One graded answer."""
+class MeasuredAnswer:
+    """What the measures need of a graded answer, and --out writes down."""
 
     text: str
     extracted: str | None
@@ -69,32 +69,33 @@ def pass_at_k(n: int, right: int, k: int) -> float:
     return 1.0 - math.comb(n - right, k) / math.comb(n, k)
 
 
-def majority_score(answers: list[Answer], gold: str | None) -> float:
-    """1 where the most frequent extracted answer is right; among tied ones, the share that is
-    right.
+def majority_score(answers: list[MeasuredAnswer], by_value: bool) -> float:
+    """1 where the most frequent answer is right; among tied ones, the share that is right.
 
-    gold: None where a problem has a verifier instead, whose word on the answer is taken.
+    by_value: whether answers of one value are one answer. Not so where a problem has a verifier,
+    which may find one spelling right and another wrong.
     """
-    votes: dict[str, list[Answer]] = {}  # one spelling of each answer -> those that equal it
+    votes: list[list[MeasuredAnswer]] = []  # of each answer
     for answer in answers:
-        if answer.extracted is not None:
-            spelling = known_spelling(answer.extracted, list(votes))
-            votes.setdefault(spelling, []).append(answer)
-    most = max((len(group) for group in votes.values()), default=0)
-    winners = [spelling for spelling in votes if len(votes[spelling]) == most]
-    if gold is None:
-        right = sum(votes[winner][0].right for winner in winners)
-    else:
-        right = sum(is_equal(gold, winner) for winner in winners)
-    return right / max(len(winners), 1)
+        if answer.extracted is None:
+            continue
+        same = [group for group in votes if is_same(group[0], answer, by_value)]
+        if same:
+            same[0].append(answer)
+        else:
+            votes.append([answer])
+    most = max((len(group) for group in votes), default=0)
+    winners = [group[0] for group in votes if len(group) == most]
+    return sum(winner.right for winner in winners) / max(len(winners), 1)
 
 
-def known_spelling(text: str, known: list[str]) -> str:
-    """The one of the known answers that equals this one, else itself."""
-    for other in known:
-        if other == text or is_equal(other, text):
-            return other
-    return text
+def is_same(a: MeasuredAnswer, b: MeasuredAnswer, by_value: bool) -> bool:
+    """Right answers and wrong ones are never the same, though 25% equals 25 and 1/4."""
+    if a.right != b.right:
+        return False
+    if not by_value:
+        return a.extracted == b.extracted
+    return a.right or is_equal(a.extracted, b.extracted)
 
 
 def standard_error(values: list[float]) -> float | None:
@@ -103,7 +104,7 @@ def standard_error(values: list[float]) -> float | None:
     return stdev(values) / math.sqrt(len(values)) if len(values) > 1 else None
 
 
-def summarize(problems: list[Problem], answers: list[list[Answer]]) -> dict[str, Any]:
+def summarize(problems: list[Problem], answers: list[list[MeasuredAnswer]]) -> dict[str, Any]:
     """All measures of answers[i][j] to problems[i], with the same number of answers to each."""
     samples = len(answers[0])
     right_counts = [sum(answer.right for answer in group) for group in answers]
@@ -115,14 +116,13 @@ def summarize(problems: list[Problem], answers: list[list[Answer]]) -> dict[str,
     for k in [*powers, samples] if samples > 1 else []:
         chances = [pass_at_k(samples, right, k) for right in right_counts]
         summary[f"pass@{k}"] = sum(chances) / len(answers)
-    golds = [None if problem.verify else problem.answer for problem in problems]
-    pairs = zip(answers, golds, strict=True)
-    majorities = [majority_score(group, gold) for group, gold in pairs]
+    by_value = [problem.verify is None for problem in problems]
+    majorities = list(map(majority_score, answers, by_value))
     summary[f"maj@{samples}"] = sum(majorities) / len(answers)
     return summary | how_answers_were_reached([answer for group in answers for answer in group])
 
 
-def how_answers_were_reached(answers: list[Answer]) -> dict[str, Any]:
+def how_answers_were_reached(answers: list[MeasuredAnswer]) -> dict[str, Any]:
     """The 2x2 table, DSR, ERR, and shares of all answers.
 
     0/0 is None: DSR where no answer is right, ERR where none reflects.
@@ -154,7 +154,7 @@ def how_answers_were_reached(answers: list[Answer]) -> dict[str, Any]:
 
 def evaluate(
     policy: Policy, problems: list[Problem], **sampling: Any
-) -> tuple[dict[str, Any], list[list[Answer]]]:
+) -> tuple[dict[str, Any], list[list[MeasuredAnswer]]]:
     """Answer every problem; returns (summary, answers[i][j]). **sampling: as in answers_to."""
     answers = answers_to(policy, problems, **sampling)
     return summarize(problems, answers), answers
@@ -171,7 +171,7 @@ def answers_to(
     max_rows: int = 256,
     strict: bool = True,
     problems_before: int = 0,
-) -> list[list[Answer]]:
+) -> list[list[MeasuredAnswer]]:
     """`samples` graded answers to every problem: answers[i][j].
 
     problems_before: how many stand before these, where a list is answered portion by portion.
@@ -188,23 +188,25 @@ def answers_to(
         max_rows=max_rows,
         prompts_before=problems_before,
     )
-    answers = []
-    for problem, group in zip(problems, rollouts, strict=True):
-        graded = []
-        for rollout in group:
-            text = tokenizer.decode(rollout.token_ids)
-            graded.append(
-                Answer(
-                    text,
-                    extract_answer(text, strict),
-                    grade(problem, text, strict).right,
-                    is_reflective(text),
-                    len(rollout.token_ids),
-                    rollout.finish,
-                )
-            )
-        answers.append(graded)
-    return answers
+    groups = graded(problems, rollouts, tokenizer, strict)
+    return [
+        [measured(answer, group.problem, strict) for answer in group.answers] for group in groups
+    ]
+
+
+def measured(answer: Answer, problem: Problem, strict: bool) -> MeasuredAnswer:
+    """Where a problem has a verifier, an unmarked answer that ended by itself counts as a whole."""
+    extracted = extract_answer(answer.text, strict)
+    if extracted is None and problem.verify is not None and answer.ended:
+        extracted = answer.text.strip() or None
+    return MeasuredAnswer(
+        answer.text,
+        extracted,
+        answer.grade.right,
+        is_reflective(answer.text),
+        len(answer.rollout.token_ids),
+        answer.rollout.finish,
+    )
 
 
 def record_of(problem: Problem, number: int) -> dict[str, Any]:
@@ -299,7 +301,7 @@ def main() -> None:
         max_rows=args.max_rows,
         strict=not args.lenient,
     )
-    answers = [[Answer(**answer) for answer in record["answers"]] for record in records]
+    answers = [[MeasuredAnswer(**answer) for answer in record["answers"]] for record in records]
     summary = summarize(problems, answers)
     drawn = f"{len(problems)} questions x {args.samples}, temperature {args.temperature}"
     print(f"{args.model} on {args.data}: {drawn}\n")

@@ -55,14 +55,16 @@ def causal_attention(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """Each query sees the keys that the mask allows; k, v: (B, G, S, D).
 
-    The H/G query heads that share a key head become H/G times as many queries of one head, so that
-    no key has to be copied for them. mask: (B, 1, H/G * T, S) bool, the T queries of one head after
-    those of another.
+    The H/G query heads that share a key head become H/G times as many queries of one head: no key
+    has to be copied for them, and a GPU's kernels take a mask or such heads, but not both.
+
+    mask: (B, 1, H/G * T, S), the T queries of one head after those of another; bool, or what is
+    added to the scores.
     """
     B, G, _, D = k.shape
     queries = q.reshape(B, G, -1, D)  # (B, G, H/G * T, D)
     y = F.scaled_dot_product_attention(queries, k, v, attn_mask=mask)
-    return y.view_as(q)
+    return y.reshape(q.shape)
 
 
 class KVCache:

@@ -73,17 +73,29 @@ class Rollout:
 
 
 @dataclass
+class Answer:
+    """A rollout as the answer to a question: its text, and what the checker says of it."""
+
+    rollout: Rollout
+    text: str
+    grade: Grade
+
+    @property
+    def ended(self) -> bool:
+        """Whether it ended by itself, and was not cut off."""
+        return self.rollout.finish == "stop"
+
+
+@dataclass
 class Group:
     """The K answers to one problem."""
 
     problem: Problem
-    rollouts: list[Rollout]
-    texts: list[str]
-    grades: list[Grade]
+    answers: list[Answer]
 
     @property
     def n_right(self) -> int:
-        return sum(g.right for g in self.grades)
+        return sum(answer.grade.right for answer in self.answers)
 
 
 @dataclass
@@ -117,7 +129,7 @@ def answer_problems(
 ) -> list[Group]:
     """K answers to each problem, each with what the checker says of it."""
     prompts = [policy.tokenizer.question_prompt(problem.question) for problem in problems]
-    answers = sample(
+    rollouts = sample(
         policy.model,
         prompts,
         settings.k,
@@ -127,11 +139,20 @@ def answer_problems(
         seed=seed,
         max_rows=settings.max_rows,
     )
+    return graded(problems, rollouts, policy.tokenizer, settings.strict)
+
+
+def graded(
+    problems: list[Problem], rollouts: list[list[Rollout]], tokenizer: Tokenizer, strict: bool
+) -> list[Group]:
+    """rollouts[i][j], each with its text and its grade as an answer to problems[i]."""
     groups = []
-    for problem, rollouts in zip(problems, answers, strict=True):
-        texts = [policy.tokenizer.decode(rollout.token_ids) for rollout in rollouts]
-        grades = [grade(problem, text, settings.strict) for text in texts]
-        groups.append(Group(problem, rollouts, texts, grades))
+    for problem, of_problem in zip(problems, rollouts, strict=True):
+        answers = []
+        for rollout in of_problem:
+            text = tokenizer.decode(rollout.token_ids)
+            answers.append(Answer(rollout, text, grade(problem, text, strict)))
+        groups.append(Group(problem, answers))
     return groups
 
 

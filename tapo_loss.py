@@ -16,9 +16,10 @@ Departures from the paper, and what it leaves open:
 - L_GRPO and L_ref are each the mean over their own trajectories of the batch [inferred], so that
   lambda weighs one mean against another. A constructed trajectory then weighs more the fewer there
   are: with 256 sampled ones and 40 constructed, 6.4 times as much as a sampled one, with 4 of
-  them 64 times. By the other reading L_ref is divided by the number of all questions, those
-  without constructions too. Each of 4 constructions of a question then weighs as much as K / 4 = 2
-  sampled answers, whatever the other questions have.
+  them 64 times. By another reading L_ref is the mean over each question's trajectories, and then
+  over all questions, where those without constructions count as 0. Each of a question's n
+  constructions then weighs as much as K / n sampled answers, 2 if n is 4, whatever the other
+  questions have.
 - The normalisers are worked out once for the whole batch and become one factor per trajectory: a
   loss does not depend on how the batch is cut into micro-batches.
 - The KL term, off by default, is on sampled trajectories only: constructed ones are no samples of
@@ -34,7 +35,7 @@ from torch import Tensor
 # The parts of a constructed trajectory, by which tokens are weighted and measured.
 PREFIX = 1  # what y_ref and y- have in common from the start; meant to end with the error
 # The first token of the diagnosis, if there is one: the decision to reflect. Usually "Wait", or a
-# line break where y- ended with its error (example in augment.measure).
+# line break where the prefix ends without one (example in augment.measure).
 TURN = 2
 REST_OF_DIAGNOSIS = 3
 CORRECTION = 4  # what follows it

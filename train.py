@@ -11,8 +11,9 @@ The numbers in train_step are those of the README. GRPO is the same code with no
 OPSD and SFT, the paper's other baselines, come from support/baselines.py. The second half of this
 file, from "the loop" on, is what any trainer has.
 
-Departure from the paper, which computes pi_old's log-probs in a pass before the update: the first
-update of a step starts from the very weights that sampled, so its own forward pass gives them.
+pi_old's log-probs take no pass of their own before the update [the paper's is inferred to have
+one]: the first update of a step starts from the very weights that sampled, so its own forward pass
+gives them.
 
 Letters in shapes: N trajectories of a step, B those of a micro-batch, T tokens of the longest
 answer.
@@ -30,7 +31,7 @@ from torch import Tensor
 import augment
 import coldstart
 import tapo_loss
-from augment import Construction, construct, grade_constructions, select_candidates
+from augment import Construction, construct, grade_constructions, is_eligible, select_candidates
 from data import load_problem_sets
 from eval import evaluate
 from model import Transformer
@@ -46,17 +47,6 @@ from support.settings import Settings, check_start, parse_settings, seed_of
 from support.summaries import format_table
 from support.trackers import tracker
 from tasks import Problem, task_with_mistakes
-
-TOKENS_KEPT = 8  # constructions of a step whose tokens are written down one by one
-WARNING_STEPS = 5  # after which too few constructions are warned of
-TOO_FEW = (
-    "fewer than one pair in ten gave a trajectory whose diagnosis names a number of the step "
-    "before it, or one that only the right answer has. The others are trained on too, but hardly "
-    "say what is wrong: TAPO then costs more than GRPO and teaches little else. "
-    "Without pairs, look at right_share: no question has --n-pos right and --n-neg wrong answers. "
-    "With pairs, see `refused` in metrics.jsonl and the replies in samples.jsonl, and try a cold "
-    "start with more examples, another --synthesis or a stronger --model"
-)
 
 # ---------------------------------------------------------------- one step
 
@@ -83,6 +73,7 @@ def train_step(
 
     # 2  questions at the edge of what the policy can do (DCS): some of their wrong answers, each
     #    with a right sibling. A pair is a Construction that has still to be filled in.
+    eligible = [is_eligible(group, settings) for group in groups]
     seed = seed_of(settings.seed, "construct", step)
     pairs = select_candidates(groups, settings, seed) if settings.constructs else []
 
@@ -106,7 +97,7 @@ def train_step(
     laps.lap("update")
 
     kl = kl_to_start(start_model, sampled[: settings.kl_rows], settings)
-    return StepReport(groups, constructions, constructed, update, kl, laps.seconds)
+    return StepReport(groups, eligible, constructions, constructed, update, kl, laps.seconds)
 
 
 @dataclass
@@ -114,6 +105,7 @@ class StepReport:
     """What a step made and measured."""
 
     groups: list[Group]
+    eligible: list[bool]  # of each group, whether its wrong answers may be rewritten (DCS)
     constructions: list[Construction]
     constructed: list[Trajectory]  # one for each construction that was not refused, in their order
     update: dict[str, Any]  # metrics of the update
@@ -125,15 +117,15 @@ def sampled_trajectories(groups: list[Group]) -> list[Trajectory]:
     """Every answer, with the token ids that the sampler gave, untouched."""
     trajectories = []
     for number, group in enumerate(groups):
-        for rollout, grade in zip(group.rollouts, group.grades, strict=True):
+        for answer in group.answers:
             trajectories.append(
                 Trajectory(
-                    rollout.prompt_ids,
-                    rollout.token_ids,
-                    reward=grade.reward,
-                    right=grade.right,
+                    answer.rollout.prompt_ids,
+                    answer.rollout.token_ids,
+                    reward=answer.grade.reward,
+                    right=answer.grade.right,
                     question_number=number,
-                    logprobs=rollout.logprobs,
+                    logprobs=answer.rollout.logprobs,
                 )
             )
     return trajectories
@@ -148,7 +140,7 @@ def constructed_trajectories(
         if not made.refused:
             trajectories.append(
                 Trajectory(
-                    groups[made.question_number].rollouts[0].prompt_ids,
+                    groups[made.question_number].answers[0].rollout.prompt_ids,
                     made.token_ids,
                     reward=made.grade.reward,
                     right=made.grade.right,
@@ -208,9 +200,9 @@ def update_policy(
         lengths, constructed, settings.loss, settings.lambda_, settings.max_new_tokens
     )  # (N,)
 
-    # Left out are rows of scale 0 (constructed ones where lambda is 0), and sampled rows of
+    # Left out are trajectories of scale 0 (constructed ones where lambda is 0), and sampled ones of
     # advantage 0, whose gradient is 0 without a KL term. No mean changes: the scales are those of
-    # the whole batch. Constructed rows of advantage 0 add nothing either; they stay, so that OTS is
+    # the whole batch. Constructed ones of advantage 0 add nothing either; they stay, so that OTS is
     # measured on all of them.
     moves = (advantages != 0).any(dim=1)  # (N,)
     needed = (scales > 0) & (constructed | moves | (settings.kl_coef > 0))
@@ -348,8 +340,8 @@ def measure_mismatch(micro: MicroBatch, mask: Tensor, means: metrics.Means) -> N
 def measure_ots(
     micro: MicroBatch, parts: Tensor, mask: Tensor, entropy: Tensor, means: metrics.Means
 ) -> None:
-    """OTS weights of constructed trajectories by part; and what samples.jsonl says of each of them:
-    its advantage, and log-prob, entropy and weight of every token."""
+    """OTS weights of constructed trajectories by part. Also notes in each of them what
+    samples.jsonl will say of it: its advantage, and log-prob, entropy and weight of every token."""
     logp = micro.old_logp  # (B, T)
     assert logp is not None
     weights = tapo_loss.ots_weights(logp, entropy)  # (B, T)
@@ -376,6 +368,8 @@ def kl_to_start(
 
 
 # ---------------------------------------------------------------- the loop
+
+TOKENS_KEPT = 8  # constructions of a step whose tokens are written down one by one
 
 
 @dataclass
@@ -434,11 +428,10 @@ class Run:
 
     def log(self, report: StepReport, step: int) -> dict[str, Any]:
         """Count a step's tokens, write its metrics and constructions down; returns the metrics."""
-        rollouts = [rollout for group in report.groups for rollout in group.rollouts]
-        self.tokens_generated += sum(len(rollout.token_ids) for rollout in rollouts)
+        answers = [answer for group in report.groups for answer in group.answers]
+        self.tokens_generated += sum(len(answer.rollout.token_ids) for answer in answers)
         self.tokens_generated += sum(made.reply_tokens for made in report.constructions)
-        eligible = [augment.is_eligible(group, self.settings) for group in report.groups]
-        measured = metrics.rollout_metrics(report.groups, eligible) | {"kl": report.kl}
+        measured = metrics.rollout_metrics(report.groups, report.eligible) | {"kl": report.kl}
         if self.settings.constructs:
             measured |= metrics.construction_metrics(report.constructions)
         measured |= report.update
@@ -450,11 +443,11 @@ class Run:
     def construction_records(self, report: StepReport, step: int) -> list[dict[str, Any]]:
         """A step's constructions as lines of samples.jsonl, the first few with their tokens."""
         records = []
-        for pair in report.constructions:
-            request = augment.request_of(pair, self.settings)
-            records.append(metrics.construction_record(pair, step) | {"request": request})
-        made = [record for record in records if not record["refused"]][:TOKENS_KEPT]
-        for record, trajectory in zip(made, report.constructed[:TOKENS_KEPT], strict=True):
+        for made in report.constructions:
+            request = augment.request_of(made, self.settings)
+            records.append(metrics.construction_record(made, step) | {"request": request})
+        first = [record for record in records if not record["refused"]][:TOKENS_KEPT]
+        for record, trajectory in zip(first, report.constructed[:TOKENS_KEPT], strict=True):
             record |= metrics.token_record(trajectory, self.policy.tokenizer)
         return records
 
@@ -496,6 +489,18 @@ def train(run: Run, checkpoint: Path) -> None:
             if stops:
                 break  # leaving Interrupts then raises KeyboardInterrupt
     print_outcome(run, before)
+
+
+WARNING_STEPS = 5  # after which too few constructions are warned of
+TOO_FEW = (
+    "fewer than one pair in ten gave a trajectory whose diagnosis names a number of the step "
+    "before it, or one that only the right answer has. The others are trained on too, but hardly "
+    "say what is wrong: TAPO then costs more than GRPO and teaches little else. Without pairs, no "
+    "question was eligible (eligible_share in metrics.jsonl: --n-pos right and --n-neg wrong "
+    "answers), or the answers were cut off (truncated_share). With pairs, see `refused` there and "
+    "the replies in samples.jsonl, and try a cold start with more examples, another --synthesis or "
+    "a stronger --model"
+)
 
 
 def warn_of_few_constructions(run: Run) -> None:

@@ -1,22 +1,25 @@
 """The paper's two baselines beside GRPO: SFT on constructions, and OPSD. Neither is part of TAPO.
+The paper says little of either: what follows is our reading [inferred].
 
 SFT trains on the right constructions by maximum likelihood: an advantage of 1 for each, and nothing
-else, makes the gradient of the mean negative log-prob.
+else, makes the gradient of the mean negative log-prob (the logged loss is then -lambda, whatever is
+learned). They are made anew in each step by the policy of that moment, of the questions that are
+eligible; a set that is made once, by the policy before RL, would be another reading.
 
 OPSD, on-policy self-distillation, pulls the policy on the bare question towards the same policy
 with a right answer in sight (its teacher). The advantage of each token is log p_teacher - log
-p_policy, so that the expected gradient is that of the per-token KL(policy || teacher). Called by
-train.py for --algo sft and opsd.
+p_policy, so that the expected gradient is that of the per-token KL(policy || teacher), estimated at
+the tokens that were sampled. Answers to a question without another right one are left out. Called
+by train.py for --algo sft and opsd.
 """
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from rollout import Group, Policy, Trajectory
 from support.hinted import hinted_question
 from support.logprobs import padded, score
 from support.settings import Settings, seed_of
@@ -24,7 +27,7 @@ from support.settings import Settings, seed_of
 # ---------------------------------------------------------------- SFT
 
 
-def right_constructions(trajectories: Sequence[Any]) -> list[Any]:
+def right_constructions(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
     """The trajectories that SFT learns from."""
     return [t for t in trajectories if t.origin == "constructed" and t.right]
 
@@ -32,17 +35,13 @@ def right_constructions(trajectories: Sequence[Any]) -> list[Any]:
 # ---------------------------------------------------------------- OPSD
 
 
-@dataclass
-class Hinted:
-    """An answer after the teacher's prompt."""
-
-    prompt_ids: list[int]
-    token_ids: list[int]
-
-
 def with_a_right_sibling(
-    trajectories: Sequence[Any], groups: Sequence[Any], policy: Any, settings: Settings, seed: int
-) -> tuple[list[Any], list[Hinted]]:
+    trajectories: Sequence[Trajectory],
+    groups: Sequence[Group],
+    policy: Policy,
+    settings: Settings,
+    seed: int,
+) -> tuple[list[Trajectory], list[Trajectory]]:
     """The sampled answers that have a right sibling, and each after the question with one of those
     in sight.
 
@@ -56,24 +55,23 @@ def with_a_right_sibling(
     for number, trajectory in enumerate(trajectories):
         group = groups[trajectory.question_number]
         own = number % settings.k
-        siblings = [group.texts[i] for i in range(settings.k) if i != own and is_shown(group, i)]
+        others = group.answers[:own] + group.answers[own + 1 :]
+        siblings = [answer.text for answer in others if answer.grade.right and answer.ended]
         if not siblings:
             continue
         request = hinted_question(group.problem.question, rng.choice(siblings), settings.synthesis)
-        teacher = Hinted(policy.tokenizer.question_prompt(request), trajectory.token_ids)
+        teacher = Trajectory(policy.tokenizer.question_prompt(request), trajectory.token_ids)
         if len(teacher.prompt_ids) + len(teacher.token_ids) <= context:
             students.append(trajectory)
             teachers.append(teacher)
     return students, teachers
 
 
-def is_shown(group: Any, number: int) -> bool:
-    """Whether this answer may be shown to the teacher: right, and not cut off."""
-    return group.grades[number].right and group.rollouts[number].finish == "stop"
-
-
 def distillation_advantages(
-    policy: Any, students: Sequence[Any], teachers: Sequence[Hinted], settings: Settings
+    policy: Policy,
+    students: Sequence[Trajectory],
+    teachers: Sequence[Trajectory],
+    settings: Settings,
 ) -> Tensor:
     """log p_teacher - log p_policy of every token (N, T), 0 after an answer's end."""
     if not students:
@@ -88,8 +86,12 @@ def distillation_advantages(
 
 
 def baseline_batch(
-    policy: Any, groups: Sequence[Any], trajectories: Sequence[Any], settings: Settings, step: int
-) -> tuple[list[Any], Tensor]:
+    policy: Policy,
+    groups: Sequence[Group],
+    trajectories: Sequence[Trajectory],
+    settings: Settings,
+    step: int,
+) -> tuple[list[Trajectory], Tensor]:
     """(what --algo sft or opsd trains on, the advantages of that: (N, 1) or (N, T))"""
     if settings.algo == "sft":
         right = right_constructions(trajectories)

@@ -13,6 +13,7 @@ it. Called by augment.py for --synthesis assisted.
 from dataclasses import dataclass
 from typing import Any
 
+from rollout import Trajectory
 from support.logprobs import score
 from support.steps import numbers_in, split_steps
 
@@ -26,14 +27,6 @@ class Reading:
     answer: str
     alone: list[int]  # ids of the bare question's prompt
     informed: list[int]  # ids of a prompt that shows y+
-
-
-@dataclass
-class Row:
-    """What is scored: the answer after one of the two prompts."""
-
-    prompt_ids: list[int]
-    token_ids: list[int]
 
 
 # ---------------------------------------------------------------- by its numbers
@@ -76,7 +69,7 @@ def up_to_doubted_number(
     longest = len(reading.informed) + len(answer_ids)
     if not answer_ids or longest > model.config.max_position_embeddings:
         return ""
-    rows = [Row(reading.alone, answer_ids), Row(reading.informed, answer_ids)]
+    rows = [Trajectory(reading.alone, answer_ids), Trajectory(reading.informed, answer_ids)]
     alone, informed = score(model, rows, temperature, micro_tokens)
     drops = [a - b for a, b in zip(alone, informed, strict=True)]
     last = first_doubted(step_doubts(token_ids, drops, tokenizer))

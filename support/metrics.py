@@ -5,21 +5,28 @@ Called by train.py, augment.py, coldstart.py and support/runs.py. Accuracies and
 questions read what the checker says (right), means of rewards what was paid.
 """
 
+from __future__ import annotations
+
 import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from support.answers.extraction import extract_answer
+from support.diagnosis import is_concrete, is_micro_reflective
 from support.files import InputError
 from support.reflection import is_reflective
-from support.steps import numbers_in, split_steps, whole_steps
+from support.steps import whole_steps
 from support.worked_lines import first_difference
+
+if TYPE_CHECKING:  # augment.py and rollout.py import this module, directly or not
+    from augment import Construction
+    from rollout import Group, Trajectory
+    from support.tokenizer import Tokenizer
 
 
 def mean(values: Iterable[float]) -> float | None:
@@ -42,40 +49,37 @@ def json_line(record: dict[str, Any]) -> str:
 # ---------------------------------------------------------------- answers and constructions
 
 
-def rollout_metrics(groups: Sequence[Any], eligible: list[bool]) -> dict[str, Any]:
+def rollout_metrics(groups: Sequence[Group], eligible: list[bool]) -> dict[str, Any]:
     """Of all sampled answers. entropy is the Monte Carlo estimate, the mean of -log p, in nats a
     token; wrong_and_truncated counts the answers to eligible questions that are not rewritten
     because they were cut off (unless --rewrite-truncated asks for it)."""
-    rollouts = [rollout for group in groups for rollout in group.rollouts]
-    grades = [grade for group in groups for grade in group.grades]
-    texts = [text for group in groups for text in group.texts]
+    answers = [answer for group in groups for answer in group.answers]
     of_eligible = [group for group, is_one in zip(groups, eligible, strict=True) if is_one]
-    tokens = sum(len(rollout.token_ids) for rollout in rollouts)
-    logprobs = sum(sum(rollout.logprobs) for rollout in rollouts)
+    tokens = sum(len(answer.rollout.token_ids) for answer in answers)
+    logprobs = sum(sum(answer.rollout.logprobs) for answer in answers)
     return {
-        "reward": mean(grade.reward for grade in grades),
-        "right_share": mean(grade.right for grade in grades),
+        "reward": mean(answer.grade.reward for answer in answers),
+        "right_share": mean(answer.grade.right for answer in answers),
         "mixed_share": mean(is_mixed(group) for group in groups),
         "eligible_share": mean(eligible),
-        "truncated_share": mean(rollout.finish == "length" for rollout in rollouts),
+        "truncated_share": mean(not answer.ended for answer in answers),
         "wrong_and_truncated": sum(count_wrong_and_truncated(group) for group in of_eligible),
-        "reflective_share": mean(is_reflective(text) for text in texts),
-        "length": tokens / len(rollouts),
+        "reflective_share": mean(is_reflective(answer.text) for answer in answers),
+        "length": tokens / len(answers),
         "entropy": -logprobs / tokens,
     }
 
 
-def count_wrong_and_truncated(group: Any) -> int:
-    answers = zip(group.rollouts, group.grades, strict=True)
-    return sum(rollout.finish == "length" and not grade.right for rollout, grade in answers)
+def count_wrong_and_truncated(group: Group) -> int:
+    return sum(not answer.ended and not answer.grade.right for answer in group.answers)
 
 
-def is_mixed(group: Any) -> bool:
+def is_mixed(group: Group) -> bool:
     """Whether it holds right and wrong answers."""
-    return 0 < group.n_right < len(group.grades)
+    return 0 < group.n_right < len(group.answers)
 
 
-def construction_metrics(constructions: Sequence[Any]) -> dict[str, Any]:
+def construction_metrics(constructions: Sequence[Construction]) -> dict[str, Any]:
     """Shares are of pairs, from ref_reward on of the trajectories that were made of them.
 
     ref_flat_share is of questions that have a trajectory: those whose G_ref has no variance and so,
@@ -102,54 +106,7 @@ def construction_metrics(constructions: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def is_micro_reflective(construction: Any) -> bool:
-    """Whether it is what TAPO wants to train on: a wrong prefix with a diagnosis after it."""
-    has_parts = construction.prefix_tokens > 0 and construction.diagnosis_tokens > 0
-    return not construction.refused and has_parts
-
-
-def is_concrete(construction: Any) -> bool:
-    """Whether the diagnosis names a number of the step before it or one that y+ has and y- has not,
-    if there are any, and a correction follows.
-
-    A cheap sign that it speaks of the error, and no proof: far fewer say what is wrong
-    (results/gsm8k/README.md).
-    """
-    if not is_micro_reflective(construction):
-        return False
-    prefix, diagnosis, correction = construction.parts
-    numbers = numbers_of_last_step(prefix) | right_numbers(construction)
-    names_one = not numbers or bool(numbers & numbers_in(diagnosis))
-    return names_one and prefix != "" and correction != ""
-
-
-def numbers_of_last_step(text: str) -> set[str]:
-    return numbers_in("".join(split_steps(text)[-1:]))
-
-
-def right_numbers(construction: Any) -> set[str]:
-    """The numbers that y+ has and y- has not."""
-    return numbers_in(construction.sibling) - numbers_in(construction.wrong)
-
-
-def names_what_is_right(construction: Any, strict: bool) -> bool:
-    """Whether the diagnosis names a number that y+ has and y- has not.
-
-    The final answer alone counts only if the last kept step has y-'s own: "it should be 72", of a
-    step that does not come to a result yet, was read off the end of y+. A cheap sign, and no proof.
-
-    strict: how final answers are read (--strict)
-    """
-    prefix, diagnosis, _ = construction.parts
-    named = right_numbers(construction) & numbers_in(diagnosis)
-    result = numbers_in(extract_answer(construction.sibling, strict) or "")
-    if named - result:
-        return True
-    wrong_result = numbers_in(extract_answer(construction.wrong, strict) or "")
-    return bool(named) and bool(wrong_result & numbers_of_last_step(prefix))
-
-
-def construction_counts(constructions: Sequence[Any]) -> dict[str, int]:
+def construction_counts(constructions: Sequence[Construction]) -> dict[str, int]:
     """Of so many pairs: replies that parsed ("assisted": that ended by themselves); trajectories
     whose prefix is one step of the wrong answer or more, word for word and whole; that have a
     diagnosis right after it; one that is concrete (is_concrete); that are right.
@@ -187,10 +144,10 @@ def counts_of_steps(records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return counts
 
 
-def fidelity(constructions: Sequence[Any]) -> dict[str, float | None]:
+def fidelity(constructions: Sequence[Construction]) -> dict[str, float | None]:
     """How faithful the constructions to built-in problems are, whose first wrong line is known.
 
-    verbatim_share: of those kept, those that hold the wrong answer word for word up to and
+    verbatim_share: of the trajectories, those that hold the wrong answer word for word up to and
     including that line and then turn; quoted_share: those whose diagnosis quotes it.
     """
     verbatim = []
@@ -211,7 +168,7 @@ def fidelity(constructions: Sequence[Any]) -> dict[str, float | None]:
     return {"verbatim_share": mean(verbatim), "quoted_share": mean(quoted)}
 
 
-def construction_record(construction: Any, step: int) -> dict[str, Any]:
+def construction_record(construction: Construction, step: int) -> dict[str, Any]:
     """A construction as a line of samples.jsonl. Of a reply that the program began, with what was
     kept of y- and the first words of a diagnosis, the whole text is there."""
     problem = construction.problem
@@ -225,7 +182,7 @@ def construction_record(construction: Any, step: int) -> dict[str, Any]:
     return named | record | grade
 
 
-def token_record(trajectory: Any, tokenizer: Any) -> dict[str, Any]:
+def token_record(trajectory: Trajectory, tokenizer: Tokenizer) -> dict[str, Any]:
     """What a line of samples.jsonl also says of a trajectory that was trained on: its advantage,
     and its tokens as [text, log-prob, entropy, OTS weight].
 
@@ -347,7 +304,7 @@ def format_construction(record: Mapping[str, Any]) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def whole_samples(groups: Sequence[Any], constructions: Sequence[Any], step: int) -> str:
+def whole_samples(groups: Sequence[Group], constructions: Sequence[Construction], step: int) -> str:
     """A right answer, a wrong one, and a right construction with a diagnosis, if any."""
     blocks = [f"--- step {step}"]
     blocks += sampled_block(groups, right=True)
@@ -362,13 +319,13 @@ def whole_samples(groups: Sequence[Any], constructions: Sequence[Any], step: int
     return "\n\n".join(blocks) + "\n"
 
 
-def sampled_block(groups: Sequence[Any], right: bool) -> list[str]:
+def sampled_block(groups: Sequence[Group], right: bool) -> list[str]:
     """The first answer that is right, or the first that is wrong; empty where there is none."""
     for group in groups:
-        for text, grade in zip(group.texts, group.grades, strict=True):
-            if grade.right == right:
+        for answer in group.answers:
+            if answer.grade.right == right:
                 problem = group.problem
-                reward = grade.reward
+                reward = answer.grade.reward
                 heading = f"[sampled, reward {reward:g}, gold {problem.answer}]"
-                return [f"{heading} {problem.question}\n{text}"]
+                return [f"{heading} {problem.question}\n{answer.text}"]
     return []

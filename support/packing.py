@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from model import masked_attention
+
 # Attention does work on padding and on copies of prompts: at most this many places for each token
 # of the budget. Without a bound, 40 answers of one token to a prompt of 90 (130 tokens) would make
 # it work on 3,700 places.
@@ -162,17 +164,12 @@ class Packed:
             enable_gqa=True,
         )  # (P, H, S, D)
 
-        # The query heads that share a key head become queries of one head: a GPU's kernels take a
-        # mask or such heads, but not both.
-        of_answers = gather(q, self.answers)  # (B, H, T, D)
-        queries = of_answers.unflatten(1, (-1, share))  # (B, G, H/G, T, D)
-        in_answers = F.scaled_dot_product_attention(
-            queries.flatten(2, 3),
+        in_answers = masked_attention(
+            gather(q, self.answers),
             gather(k, self.context),
             gather(v, self.context),
-            attn_mask=self.attention_bias(share, q.dtype),
-        )  # (B, G, H/G * T, D)
-        in_answers = in_answers.view_as(queries).flatten(1, 2)  # (B, H, T, D)
+            self.attention_bias(share, q.dtype),
+        )  # (B, H, T, D)
 
         padded = torch.cat((as_tokens(in_prompts), as_tokens(in_answers)))  # (PS + BT, H * D)
         row = F.embedding(self.unpadded, padded)  # (M, H * D)

@@ -1,8 +1,9 @@
 """Whether an answer questions itself on the way: a list of phrases, since the paper's test is not
-public.
+public. (Which line of a worked answer is taken back is another rule, in support/worked_lines.py,
+and whether its final answer is, one of support/answers/doubts.py.)
 
-Called by eval.py (DSR and ERR), augment.py (is there a diagnosis?), support/metrics.py and
-support/page.py.
+Called by eval.py (DSR and ERR), augment.py (is there a diagnosis?), coldstart.py,
+support/metrics.py and support/page.py.
 """
 
 import re

@@ -25,6 +25,10 @@ DAE = (
     "answers (DAE); batch: those of all questions; sampled: the question's sampled answers; "
     "off: all answers of the question, in one group with the sampled ones"
 )
+LOSS = (
+    "how the losses of tokens are averaged: grpo: over each answer, then over answers; dapo: over "
+    "all tokens; dr_grpo: by a constant, and advantages are not divided by their std"
+)
 SYNTHESIS = (
     "how wrong answers are rewritten: instruct: the policy finds the first error and copies up to "
     "and including it (the paper); assisted: the program finds it, by a number that neither the "
@@ -83,7 +87,7 @@ class Settings:
     dae: str = setting("own", DAE, "own batch sampled off")
     ots: bool = setting(True, "weigh the tokens of constructed trajectories (OTS)")
     train_prefix: bool = setting(True, "train on the wrong prefix of constructed trajectories too")
-    loss: str = setting("grpo", "mean by row, by token, or a constant", "grpo dapo dr_grpo")
+    loss: str = setting("grpo", LOSS, "grpo dapo dr_grpo")
     clip_low: float = setting(0.2, "the ratio is clipped below 1 - clip_low")
     clip_high: float = setting(0.2, "the ratio is clipped above 1 + clip_high")
     kl_coef: float = setting(0.0, "weight of the KL to the starting policy (k3 estimate)")
@@ -101,7 +105,9 @@ class Settings:
     coldstart_lr: float = setting(4e-3, "peak learning rate, falling to 0")
     coldstart_warmup: int = setting(50, "updates of linear warm-up")
     coldstart_mix: str = setting("0.2,0.1,0.6,0.05,0.05", MIX)
-    coldstart_refresh: int = setting(50, "updates between rounds of own mistakes (built-in data)")
+    coldstart_refresh: int = setting(
+        50, "updates between two collections of own mistakes (built-in)"
+    )
     coldstart_examples: int = setting(2000, "examples to collect from own rollouts (other data)")
     coldstart_questions: int = setting(2000, "questions to ask for them in a round, at most")
     coldstart_rounds: int = setting(1, "times to collect them, from the policy of that moment")
@@ -277,8 +283,22 @@ def check_settings(settings: Settings) -> None:
     expect(c.k >= 2, "--k", "2 or more, a group to compare", c.k)
     keeps = c.synthesis != "assisted" or c.reconstruction == "prefix"
     expect(keeps, "--synthesis assisted", "--reconstruction prefix", c.reconstruction)
-    # by maximum likelihood: a second update would go by a clipped ratio
-    expect(c.algo != "sft" or c.updates == 1, "--updates with --algo sft", "1", c.updates)
+    if c.algo == "sft":
+        # by maximum likelihood: a second update would go by a clipped ratio
+        expect(c.updates == 1, "--updates with --algo sft", "1", c.updates)
+        # all that it trains on is weighted by lambda, and the KL is of sampled answers
+        expect(c.lambda_ > 0, "--lambda with --algo sft", "more than 0", c.lambda_)
+        expect(c.kl_coef == 0, "--kl-coef with --algo sft", "0", c.kl_coef)
+    constructs_in_rl = c.algo == "tapo" and c.lambda_ > 0 and c.stage != "coldstart"
+    has_peers = c.m_max > 1 or c.dae != "own" or not constructs_in_rl
+    expect(has_peers, "--m-max", "2 or more, constructions to compare (or another --dae)", c.m_max)
+    has_prefix = c.reconstruction == "prefix" or c.train_prefix
+    expect(has_prefix, "--no-train-prefix", "--reconstruction prefix", c.reconstruction)
+    updates_of_round = math.ceil(c.coldstart_updates / c.coldstart_rounds)
+    every_round_has_one = updates_of_round * (c.coldstart_rounds - 1) < c.coldstart_updates
+    found = f"{c.coldstart_rounds} rounds of {updates_of_round}"
+    expected = f"updates in every round, of {c.coldstart_updates} in all"
+    expect(every_round_has_one or c.stage == "rl", "--coldstart-rounds", expected, found)
     expect(c.clip_low < 1, "--clip-low", "less than 1", c.clip_low)
     shares = re.fullmatch(r"\d*\.?\d+(,\d*\.?\d+){4}", c.coldstart_mix)
     some = shares is not None and sum(c.mix()) > 0

@@ -1,17 +1,17 @@
 """An answer of a checkpoint in steps: lines, with displayed formulas and code blocks whole.
 
-Called by support/first_error.py (where a wrong answer is cut) and support/metrics.py (is a wrong
-prefix made of whole steps, and does a diagnosis name its numbers?).
+Called by support/first_error.py (where a wrong answer is cut), support/metrics.py (is a wrong
+prefix made of whole steps?) and support/diagnosis.py (does a diagnosis name its numbers?).
 """
 
 import re
 
-NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+NUMBER = re.compile(r"\d+(?:[.,]\d+)*|(?<![\w.])\.\d+")
 THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 LIST_MARK = re.compile(
     r"^[\s*#>-]*(?:step\s+\d+\b|\d+[.):](?=\**[ \t]+\S))", re.IGNORECASE | re.MULTILINE
 )
-LATEX_COMMA = re.compile(r"\{,\}|,\\!")  # in 1{,}000 and 1,\!000
+LATEX_COMMA = re.compile(r"\{,\}|,\\!|(?<=\d)\\,(?=\d{3}(?!\d))")  # in 1{,}000, 1,\!000 and 1\,000
 
 
 def split_steps(text: str) -> list[str]:
@@ -60,8 +60,8 @@ def whole_steps(answer: str, beginning: str) -> int:
 def numbers_in(text: str) -> set[str]:
     """The numbers that stand in a text, in one spelling, without those that count its steps.
 
-    >>> sorted(numbers_in("2. We have 12 + 30.50 = 42.5\\n### Step 3:\\nso $1,000.00"))
-    ['1000', '12', '30.5', '42.5']
+    >>> sorted(numbers_in("2. We have 12 + 30.50 = 42.5\\n### Step 3:\\nso $1,000.00 and $.50"))
+    ['0.5', '1000', '12', '30.5', '42.5']
     """
     numbers = set()
     text = LATEX_COMMA.sub(",", text)
@@ -69,6 +69,6 @@ def numbers_in(text: str) -> set[str]:
         if THOUSANDS.fullmatch(number):
             number = number.replace(",", "")
         if "." in number:
-            number = number.rstrip("0").rstrip(".")
+            number = ("0" + number if number[0] == "." else number).rstrip("0").rstrip(".")
         numbers.add(number)
     return numbers

@@ -1,9 +1,10 @@
 """Answers that are worked line by line, as those to the built-in problems: where one goes wrong,
 and its correction.
 
-An answer may take a line back itself: a line that starts with "Wait, " takes back the one before
-it. Called by augment.py (the diff of --synthesis brief), coldstart.py (examples) and
-support/metrics.py (how faithful constructions are).
+An answer may take a line back itself: a line that starts with "Wait, ", as the cold start teaches
+it, takes back the one before it. (Whether an answer reflects at all is another rule, with more
+phrases, in support/reflection.py.) Called by augment.py (the diff of --synthesis brief),
+coldstart.py (examples) and support/metrics.py (how faithful constructions are).
 """
 
 
@@ -26,8 +27,8 @@ def first_difference(wrong: list[str], right: list[str]) -> tuple[int, list[str]
     """(index of the first line in which a wrong answer differs from a right one, the right lines
     from there on).
 
-    Lines that either takes back itself do not count. Where one ends sooner, they differ at its last
-    line.
+    Lines that either takes back itself do not count. Where one ends sooner, they are taken to
+    differ at its last line, and so are two that are equal.
 
     >>> first_difference(["1+1=2", "2+2=5", "#### 5"], ["1+1=2", "2+2=4", "#### 4"])
     (1, ['2+2=4', '#### 4'])

@@ -5,6 +5,7 @@ import json
 import random
 import string
 from collections import Counter
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -26,11 +27,11 @@ from augment import (
 )
 from checker import Grade
 from coldstart import is_worth_learning
-from rollout import Group, Policy, Rollout
+from rollout import Answer, Group, Policy, Rollout
 from support import first_error
 from support.hinted import hinted_question
 from support.metrics import construction_metrics, construction_record, format_parts
-from support.overlap import common_prefix
+from support.overlap import common_prefix, shared_tokens
 from support.settings import Settings
 from support.tokenizer import PLAIN, Tokenizer
 from tasks import Problem
@@ -40,10 +41,11 @@ from tasks import Problem
 
 def make_group(rewards: list[float], name: str = "q") -> Group:
     """A question with one answer for each reward: "q0" is the first one's text."""
-    rollouts = [Rollout([1], [i], [0.0], "stop") for i in range(len(rewards))]
-    texts = [f"{name}{i}" for i in range(len(rewards))]
-    grades = [Grade(reward > 0, reward) for reward in rewards]
-    return Group(Problem(name, "1"), rollouts, texts, grades)
+    answers = []
+    for i, reward in enumerate(rewards):
+        rollout = Rollout([1], [i], [0.0], "stop")
+        answers.append(Answer(rollout, f"{name}{i}", Grade(reward > 0, reward)))
+    return Group(Problem(name, "1"), answers)
 
 
 @pytest.mark.parametrize(
@@ -68,8 +70,9 @@ def test_up_to_m_max_wrong_answers_are_paired_with_right_siblings_of_the_same_qu
     for pair in pairs:
         group = groups[pair.question_number]
         assert pair.problem is group.problem
-        assert not group.grades[group.texts.index(pair.wrong)].right
-        assert group.grades[group.texts.index(pair.sibling)].right
+        right_of = {answer.text: answer.grade.right for answer in group.answers}
+        assert not right_of[pair.wrong]
+        assert right_of[pair.sibling]
     assert len({pair.wrong for pair in pairs[:4]}) == 4  # no wrong answer twice
 
     drawn: Counter[str] = Counter()
@@ -82,7 +85,7 @@ def test_answers_that_were_cut_off_are_not_rewritten_unless_asked_for():
     """The first error of such an answer may lie ahead."""
     group = make_group([1, 1, 0, 0, 0, 0, 0, 0])
     for number in (2, 3, 4):
-        group.rollouts[number].finish = "length"
+        group.answers[number].rollout.finish = "length"
     for truncated, texts in ((False, {"q5", "q6", "q7"}), (True, {f"q{i}" for i in range(2, 8)})):
         settings = Settings(m_max=8, rewrite_truncated=truncated)
         pairs = select_candidates([group], settings, seed=0)
@@ -92,13 +95,13 @@ def test_answers_that_were_cut_off_are_not_rewritten_unless_asked_for():
 def test_a_right_answer_that_was_cut_off_is_no_sibling():
     group = make_group([1, 1, 1, 0, 0, 0, 0, 0])
     for number in (0, 2):
-        group.rollouts[number].finish = "length"
+        group.answers[number].rollout.finish = "length"
     settings = Settings(m_max=8)
     siblings = {
         pair.sibling for seed in range(20) for pair in select_candidates([group], settings, seed)
     }
     assert siblings == {"q1"}
-    group.rollouts[1].finish = "length"
+    group.answers[1].rollout.finish = "length"
     assert select_candidates([group], settings, seed=0) == []
 
 
@@ -494,6 +497,22 @@ def test_where_no_number_is_doubted_enough_the_most_doubted_ends_the_prefix(lett
     assert policy.construct().kept.endswith("5+1=6")
 
 
+def test_the_beginning_of_another_number_is_no_prefix():
+    """Where a tokenizer has tokens of several digits, "5" would repeat a part of "500"."""
+    pieces = {"So it is ": 1, "5": 2, "500": 3, "00": 4, " apples": 5, "01": 6, ".5": 7}
+    texts = {number: text for text, number in pieces.items()}
+    tokenizer = SimpleNamespace(
+        decode=lambda ids: "".join(texts[i] for i in ids),
+        encode=lambda text, after: {"So it is 500 apples": [1, 3, 5]}[text],
+    )
+    shared = partial(shared_tokens, source="So it is 500 apples", prompt=[], tokenizer=tokenizer)
+    assert shared([1, 2, 5]) == 1  # "So it is 5 apples"
+    assert shared([1, 2, 6, 5]) == 1  # 501
+    assert shared([1, 2, 7, 5]) == 1  # 5.5
+    assert shared([1, 2, 4, 5]) == 4  # the same number in other tokens
+    assert shared([1, 3, 5]) == 3
+
+
 def test_a_kept_full_stop_is_prefix_though_its_token_holds_other_line_breaks(letters, monkeypatch):
     """In Qwen's tokenizer a full stop and the line breaks after it are one token."""
     wrong = "So it is 5.\n#### 5"
@@ -509,6 +528,8 @@ def test_a_kept_full_stop_is_prefix_though_its_token_holds_other_line_breaks(let
         (" \n", {}, "empty reconstruction"),
         (" no.\nAgain.\nAgain.\nAgain.\n#### 5", {}, "repeats itself"),
         (" the right answer, for your eyes only, says 5.\n#### 5", {}, "speaks of its request"),
+        (" 4.\n#### 4\n</reconstruction>", {}, "leaked tag"),
+        (" 4.</ Analysis>\n#### 4", {}, "leaked tag"),
         (FIXED, {"max_new_tokens": 9}, "too long"),
     ],
 )

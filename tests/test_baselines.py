@@ -96,9 +96,9 @@ def test_the_teacher_scores_the_very_tokens_with_a_right_sibling_in_sight(learne
     for student, teacher in zip(students, teachers, strict=True):
         group = groups[student.question_number]
         others = [
-            text
-            for text, rollout, grade in zip(group.texts, group.rollouts, group.grades, strict=True)
-            if grade.right and rollout.token_ids is not student.token_ids
+            answer.text
+            for answer in group.answers
+            if answer.grade.right and answer.rollout.token_ids is not student.token_ids
         ]
         hinted = [hinted_question(group.problem.question, text, "brief") for text in others]
         assert teacher.prompt_ids in [policy.tokenizer.question_prompt(text) for text in hinted]
@@ -122,8 +122,8 @@ def test_the_teacher_sees_no_answer_that_was_cut_off(learned, tmp_path):
     sampled = sampled_trajectories(groups)
     assert with_a_right_sibling(sampled, groups, run.policy, run.settings, 0)[0]
     for group in groups:
-        for rollout in group.rollouts:
-            rollout.finish = "length"
+        for answer in group.answers:
+            answer.rollout.finish = "length"
     assert with_a_right_sibling(sampled, groups, run.policy, run.settings, 0) == ([], [])
 
 

@@ -32,14 +32,14 @@ from coldstart import (
 )
 from data import load_problem_sets
 from eval import evaluate
-from rollout import Group, Policy, Rollout, Trajectory
+from rollout import Answer, Group, Policy, Rollout, Trajectory
 from support.files import read_lines
 from support.hinted import hinted_question
 from support.metrics import fidelity
 from support.reflection import is_reflective
 from support.runs import RunFolder
 from support.settings import Settings
-from tasks import Problem, builtin
+from tasks import Problem, builtin, task_with_mistakes
 from train import load_policy
 
 ROOT = Path(__file__).parents[1]
@@ -183,7 +183,7 @@ def test_each_pass_over_a_rounds_examples_has_an_order_of_its_own():
 def test_an_example_longer_than_the_context_is_left_out(monkeypatch):
     problem = Problem("Q", "4")
     rollouts = [Rollout([1, 2], [3] * length, [0.0] * length, "stop") for length in (4, 5)]
-    group = Group(problem, rollouts, ["4", "4"], [Grade(True, 1.0)] * 2)
+    group = Group(problem, [Answer(rollout, "4", Grade(True, 1.0)) for rollout in rollouts])
     monkeypatch.setattr(coldstart, "answer_problems", lambda *_: [group])
     monkeypatch.setattr(coldstart, "select_and_construct", lambda *_: [])
     model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=6))
@@ -198,6 +198,26 @@ def test_a_cold_start_that_can_learn_no_construction_says_so(tmp_path, monkeypat
     assert "note: nothing that was constructed is worth learning from" in err
     next(rounds_of(monkeypatch, tmp_path / "other"))
     assert "note:" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("updates", [3, 8, 13])
+def test_own_mistakes_come_in_the_second_half_however_long_it_is(updates, monkeypatch):
+    """Every 4 updates from its first one on, whether or not that is a multiple of 4."""
+    asked = {}
+
+    def collected(number, updates_made, collect):
+        assert number not in asked
+        asked[number] = updates_made
+        return []
+
+    settings = Settings(coldstart_updates=updates, coldstart_batch=2, coldstart_refresh=4)
+    folder = SimpleNamespace(collected=collected)
+    task = task_with_mistakes("builtin")
+    monkeypatch.setattr(coldstart, "as_trajectory", lambda *_: None)
+    examples = coldstart.builtin_examples(Policy(None, None), [], task, settings, folder)
+    list(islice(examples, 2 * updates))
+    half = math.ceil(updates / 2)
+    assert list(asked.values()) == list(range(half, updates, 4))
 
 
 def construction(diagnosis: str, **changes) -> Construction:
@@ -250,6 +270,40 @@ def test_a_diagnosis_gives_the_final_answer_only_of_a_step_that_gives_one(
     made.wrong = "2 * 3 = 5\nSo it is 5 * 10 = 50\nThe answer is \\boxed{50.00}."
     made.sibling = "2 * 3 = 6\nSo it is 6 * 10 = 60\nThe answer is \\boxed{\\$60}."
     assert is_worth_learning(made, Settings(synthesis="assisted")) is is_learned
+
+
+@pytest.mark.parametrize(
+    ("correction", "is_learned"),
+    [
+        ("18 - 7 = 11, so it is 11.", True),
+        ("10 - 7 = 4. So it is 11.", False),  # as in the mistake
+        ("There are 4 cakes, so it is 11.", False),
+        ("We have 10 cakes, 7 of them sold, and 11 are left.", True),
+    ],
+)
+def test_a_correction_that_makes_the_mistake_again_is_not_learned_from(correction, is_learned):
+    """Many a checkpoint repeats its calculation and then states what it has read in y+."""
+    diagnosis = "Wait, it should be 11."
+    made = construction(diagnosis, parts=["10 - 7 = 4", diagnosis, correction])
+    made.wrong = "10 - 7 = 4\nSo 4 are left."
+    made.sibling = "18 - 7 = 11\nSo 11 are left. \\boxed{10 cakes}"
+    assert is_worth_learning(made, Settings(synthesis="assisted")) is is_learned
+
+
+def test_a_number_of_another_right_answer_is_no_mistake():
+    diagnosis = "Wait, it should be 11."
+    made = construction(diagnosis, parts=["10 - 7 = 4", diagnosis, "4 + 7 = 11"])
+    made.wrong, made.sibling = "10 - 7 = 4", "18 - 7 = 11"
+    assert not is_worth_learning(made, Settings(synthesis="assisted"))
+    made.right_answers = ["18 - 7 = 11", "4 + 7 = 11"]
+    assert is_worth_learning(made, Settings(synthesis="assisted"))
+
+
+def test_a_diagnosis_in_a_box_is_not_learned_from():
+    """It is a final answer, and a policy that learns it says nothing else any more."""
+    for diagnosis, is_learned in [("Wait, it is 4.", True), (r"Wait, it is \boxed{4}.", False)]:
+        made = construction(diagnosis)
+        assert is_worth_learning(made, Settings(synthesis="assisted")) is is_learned
 
 
 def test_a_wrong_answer_without_a_final_one_has_no_step_that_gives_it():

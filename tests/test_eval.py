@@ -12,16 +12,25 @@ from conftest import run_cli, shared
 from safetensors.torch import load_file, save_file
 
 import eval as evaluation
+from checker import Grade
 from data import load_problems
-from eval import Answer, answers_to, evaluate, majority_score, pass_at_k, standard_error, summarize
-from rollout import Policy
+from eval import (
+    MeasuredAnswer,
+    answers_to,
+    evaluate,
+    majority_score,
+    pass_at_k,
+    standard_error,
+    summarize,
+)
+from rollout import Answer, Policy, Rollout
 from support.files import read_lines
 from support.summaries import format_table
 from tasks import Problem
 
 
-def answer(extracted: str | None, right: bool, reflective=False, finish="stop") -> Answer:
-    return Answer("text", extracted, right, reflective, tokens=10, finish=finish)
+def answer(extracted: str | None, right: bool, reflective=False, finish="stop") -> MeasuredAnswer:
+    return MeasuredAnswer("text", extracted, right, reflective, tokens=10, finish=finish)
 
 
 # ---------------------------------------------------------------- measures
@@ -40,10 +49,44 @@ def test_pass_at_k_is_the_share_of_subsets_that_hold_a_right_answer():
 
 
 def test_the_majority_counts_equal_answers_as_one_and_shares_ties():
-    votes = [answer(x, False) for x in ("1/2", "3", "0.5", "7", None, None, None)]
-    assert majority_score(votes, "0.50") == 1.0
-    assert majority_score([answer("3", True), answer("4", False)], "3") == 0.5
-    assert majority_score([answer(None, False)], "3") == 0.0
+    def of(texts: list, right: set) -> float:
+        return majority_score([answer(x, x in right) for x in texts], by_value=True)
+
+    assert of(["1/2", "3", "0.5", "7", None, None, None], right={"1/2", "0.5"}) == 1.0
+    assert of(["3", "1/2", "7", "0.5"], right={"3"}) == 0.0
+    assert of(["3", "4"], right={"3"}) == 0.5
+    assert of([None], right=set()) == 0.0
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_wrong_answer_does_not_vote_for_a_right_one_that_it_equals(order):
+    """25% equals 25 and 1/4, which differ: what equals a right answer may be wrong."""
+    votes = [answer("25%", True), *[answer("0.25", False)] * 3][::order]
+    assert majority_score(votes, by_value=True) == 0.0
+    votes = [answer("0.25", False), *[answer("25%", True)] * 3][::order]
+    assert majority_score(votes, by_value=True) == 1.0
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_a_problem_with_a_verifier_each_spelling_is_an_answer(order):
+    votes = [answer("1+9", False), *[answer("3+7", True)] * 3][::order]
+    assert majority_score(votes, by_value=False) == 1.0
+    votes = [answer("3+7", True), *[answer("1+9", False)] * 3][::order]
+    assert majority_score(votes, by_value=False) == 0.0
+    assert majority_score([answer("3+7", True), answer("5+5", True)], by_value=False) == 1.0
+
+
+def test_what_a_verifier_reads_need_not_be_marked_as_a_final_answer():
+    verified = Problem("Q", "any", verify=lambda text: True)
+
+    def extracted(text: str, problem: Problem, finish: str = "stop") -> str | None:
+        move = Answer(Rollout([1], [2], [0.0], finish), text, Grade(True, 1.0))
+        return evaluation.measured(move, problem, strict=True).extracted
+
+    assert extracted(" MOVE: a1b2\n", verified) == "MOVE: a1b2"
+    assert extracted("I move\n#### 17", verified) == "17"
+    assert extracted(" MOVE: a1b2\n", Problem("Q", "5")) is None
+    assert extracted("MOVE: a", verified, "length") is extracted(" \n", verified) is None
 
 
 def test_the_standard_error_is_over_questions():
@@ -231,7 +274,7 @@ def test_portions_answer_what_one_call_answers(samples, measure, learned):
     in_portions = json.loads(written)
     assert in_portions["summary"] == summary
     for record, group in zip(in_portions["problems"], answers, strict=True):
-        assert [Answer(**answer) for answer in record["answers"]] == group
+        assert [MeasuredAnswer(**answer) for answer in record["answers"]] == group
 
 
 def test_smollm2_answers_gsm8k(smollm2, monkeypatch, capsys):

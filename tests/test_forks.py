@@ -14,7 +14,7 @@ import tasks
 import train
 from checker import Grade
 from data import load_problems
-from rollout import Group, Policy, Rollout, Trajectory, answer_problems
+from rollout import Answer, Group, Policy, Rollout, Trajectory, answer_problems
 from support.metrics import Means
 from support.settings import Settings, parse_settings
 from tasks import Problem
@@ -91,10 +91,11 @@ def test_an_entropy_bonus_has_the_gradient_of_the_full_logits(model):
 
 
 def group_of(rights: list[bool]) -> Group:
-    texts = [f"answer {i}" for i in range(len(rights))]
-    grades = [Grade(right, float(right)) for right in rights]
-    rollouts = [Rollout([1], [1], [0.0], "stop") for _ in rights]
-    return Group(Problem("Q", "1", solution="1+0=1\n#### 1"), rollouts, texts, grades)
+    answers = []
+    for i, right in enumerate(rights):
+        rollout = Rollout([1], [1], [0.0], "stop")
+        answers.append(Answer(rollout, f"answer {i}", Grade(right, float(right))))
+    return Group(Problem("Q", "1", solution="1+0=1\n#### 1"), answers)
 
 
 def test_the_gold_solution_can_be_the_teacher_where_no_answer_is_right():
@@ -155,7 +156,7 @@ def test_the_new_family_is_trained_on_through_the_command(prime_sums, learned, t
     flags += "--questions 2 --max-new-tokens 16 --eval-problems 2 --kl-rows 0".split()
     run, _ = train.open_run(parse_settings(flags))
     groups = answer_problems(run.policy, run.problems[:2], run.settings, 0)
-    assert all(grade.right is False for group in groups for grade in group.grades)
+    assert all(answer.grade.right is False for group in groups for answer in group.answers)
     report = train.train_step(
         run.policy,
         None,

@@ -8,7 +8,7 @@ import torch
 
 from augment import Construction
 from checker import Grade
-from rollout import Group, Rollout
+from rollout import Answer, Group, Rollout
 from support.files import InputError
 from support.metrics import (
     Means,
@@ -32,8 +32,8 @@ RIGHT = Grade(right=True, reward=0.5)  # as a fork of the reward might pay it
 WRONG = Grade(right=False, reward=0.0)
 
 
-def answer(tokens: int, finish: str = "stop") -> Rollout:
-    return Rollout([1], [2] * tokens, [-0.25] * tokens, finish)
+def answer(tokens: int, text: str, grade: Grade, finish: str = "stop") -> Answer:
+    return Answer(Rollout([1], [2] * tokens, [-0.25] * tokens, finish), text, grade)
 
 
 def construction(question: int, reward: float, **changes) -> Construction:
@@ -45,10 +45,10 @@ def construction(question: int, reward: float, **changes) -> Construction:
 
 
 def test_answers_are_counted_by_what_is_right_and_by_what_was_paid():
-    rollouts = [answer(2), answer(4, "length"), answer(3), answer(3)]
+    cut_off = answer(4, "Wait, that is", WRONG, "length")
     groups = [
-        Group(PROBLEM, rollouts[:2], ["#### 5", "Wait, that is"], [RIGHT, WRONG]),
-        Group(PROBLEM, rollouts[2:], ["#### 5", "#### 5"], [RIGHT, RIGHT]),
+        Group(PROBLEM, [answer(2, "#### 5", RIGHT), cut_off]),
+        Group(PROBLEM, [answer(3, "#### 5", RIGHT)] * 2),
     ]
     assert rollout_metrics(groups, eligible=[True, False]) == {
         "reward": 1.5 / 4,
@@ -205,8 +205,7 @@ def test_a_gradient_of_zeros_has_no_direction():
 
 
 def test_whole_samples_are_a_right_answer_a_wrong_one_and_a_construction():
-    rollouts = [answer(1), answer(1)]
-    groups = [Group(PROBLEM, rollouts, ["#### 6", "#### 5"], [WRONG, RIGHT])]
+    groups = [Group(PROBLEM, [answer(1, "#### 6", WRONG), answer(1, "#### 5", RIGHT)])]
     parts = ["2+2=5", "Wait, no.", "2+2=4\n#### 5"]
     made = [
         construction(0, 0.0, diagnosis_tokens=1, parts=["", "", "wrong"]),
@@ -227,7 +226,7 @@ def test_whole_samples_are_a_right_answer_a_wrong_one_and_a_construction():
 
 
 def test_what_a_step_does_not_have_is_not_shown():
-    groups = [Group(PROBLEM, [answer(1)], ["#### 6"], [WRONG])]
+    groups = [Group(PROBLEM, [answer(1, "#### 6", WRONG)])]
     assert whole_samples(groups, [], step=1) == (
         "--- step 1\n\n[sampled, reward 0, gold 5] Q?\n#### 6\n"
     )

@@ -65,12 +65,34 @@ def test_help_begins_with_the_ten_flags_that_people_use():
         ("--temperature 0", "--temperature"),
         ("--preset large", "--preset"),
         ("--algo sft --updates 2", "--updates with --algo sft: expected 1, found 2"),
+        ("--algo sft --lambda 0", "--lambda with --algo sft: expected more than 0, found 0"),
+        ("--algo sft --kl-coef 0.1", "--kl-coef with --algo sft: expected 0, found 0.1"),
+        # a G_ref of one has no advantage: TAPO would be GRPO
+        ("--m-max 1", "--m-max: expected 2 or more, constructions to compare"),
+        ("--reconstruction full --no-train-prefix", "--no-train-prefix: expected --reconstruction"),
+        ("--coldstart-updates 5 --coldstart-rounds 4", "--coldstart-rounds: expected updates in"),
     ],
 )
 def test_a_setting_that_cannot_work_is_refused_in_one_line(flags, says):
     with pytest.raises(InputError) as error:
         parse_settings(flags.split())
     assert says in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--m-max 1 --dae sampled",
+        "--m-max 1 --algo sft",
+        "--m-max 1 --algo grpo",
+        "--m-max 1 --lambda 0",
+        "--m-max 1 --stage coldstart",
+        "--stage rl --model m --coldstart-updates 5 --coldstart-rounds 4",
+        "--coldstart-updates 5 --coldstart-rounds 3",
+    ],
+)
+def test_what_is_near_to_that_is_fine(flags):
+    parse_settings(flags.split())
 
 
 def test_a_folder_needs_a_name():

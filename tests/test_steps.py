@@ -57,6 +57,11 @@ def test_numbers_have_one_spelling_each():
     assert numbers_in("$1,000 for 3 items at 2.50 each, x2.") == {"1000", "3", "2.5", "2"}
     assert numbers_in("5.00, 1,000.50 and 1,2 of 100") == {"5", "1000.5", "1,2", "100"}
     assert numbers_in(r"1{,}000 and 2{,}000{,}000 and 1,\!500") == {"1000", "2000000", "1500"}
+    assert numbers_in(r"1\,000 and 1\,000\,000, but 5\,cm") == {"1000", "1000000", "5"}
+    assert numbers_in(r"5\,1000") == {"5", "1000"}
+    assert numbers_in("Pay $.50") == numbers_in("2*.5/2-.50") - {"2"} == {"0.5"}
+    assert numbers_in("x.5") == numbers_in("...5") == {"5"}
+    assert numbers_in("3..5") == numbers_in("3...5") == {"3", "5"}
     assert numbers_in("none") == set()
 
 

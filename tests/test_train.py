@@ -124,9 +124,9 @@ def test_rewards_and_groups_stay_with_their_questions(learned, tmp_path):
     groups = answer_problems(run.policy, problems, run.settings, seed_of(0, "test"))
     for problem, group in zip(problems, groups, strict=True):
         assert group.problem is problem
-        right = [text.strip() == f"#### {problem.answer}" for text in group.texts]
-        assert [grade.right for grade in group.grades] == right
-        assert [grade.reward for grade in group.grades] == [float(r) for r in right]
+        right = [answer.text.strip() == f"#### {problem.answer}" for answer in group.answers]
+        assert [answer.grade.right for answer in group.answers] == right
+        assert [answer.grade.reward for answer in group.answers] == [float(r) for r in right]
         assert group.n_right == sum(right)
 
 

@@ -3,6 +3,8 @@ r"""The boxes of a text, \boxed{42}: what the last one holds, and whether that i
 Whoever boxes a part of a value, "2\boxed{5}", or denies it, "it is not \boxed{5}", has stated none.
 Each pattern has an example of what it finds. Of the text before the first and after the last box of
 an answer only their own lines are read; what joins two boxes, "or", may stand on a line between.
+
+Called by extraction.py and coldstart.py.
 """
 
 import re

@@ -3,6 +3,8 @@ r"""Whether two values are equal: the rules of checker.py, case by case.
 same_answer     of two whole answers: what may be left out only there
 same            of values and of parts of values
 may_be_paired   of the items of lists
+
+Called by checker.py (Comparison).
 """
 
 from dataclasses import dataclass, field

@@ -4,6 +4,8 @@ A mark says where it stands: a box, "#### 42", "The answer is 42", a bold **42**
 What follows the mark is cut at the reasons and remarks after the answer (answer_in). Each pattern
 has an example of what it finds. The doubtful case is no answer: a number that nobody stated as the
 answer must not be paid.
+
+Called by checker.py and support/diagnosis.py (extract_answer).
 """
 
 import re

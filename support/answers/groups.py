@@ -1,4 +1,7 @@
-r"""Brackets and lists: the tokens of an answer as nested parts, and the cutting of a level."""
+r"""Brackets and lists: the tokens of an answer as nested parts, and the cutting of a level.
+
+Called by grammar.py and quantities.py.
+"""
 
 from dataclasses import dataclass
 from typing import Any

@@ -4,6 +4,8 @@ A number that is a fraction is a sympy.Rational and is compared exactly. Everyth
 of sympy's that sympy never rewrites (evaluate=False): its value is computed by mpmath to a given
 number of digits, at a few points where it has letters. Every node that is visited is counted, and
 the count has a bound (Work), so no answer can take long.
+
+Called by values.py, grammar.py and comparison.py.
 """
 
 import random

@@ -6,6 +6,8 @@ r"""What stands around a value: its name, its unit, a remark, and words that say
     about 5    72 clips in total                      words that are left out
 
 What is doubtful is Unread.
+
+Called by grammar.py and comparison.py.
 """
 
 from typing import Any

@@ -6,6 +6,8 @@ r"""From the text of an answer to its tokens: one spelling for what looks alike.
 Letters become words, functions or single variables here. What is left out is listed: layout, the
 $ around formulas, quotes and asterisks around an answer, a full stop after it. What is not known
 is a token of its own, which the grammar refuses.
+
+Called by grammar.py (tokenize) and checker.py (spelling).
 """
 
 import re

@@ -1,4 +1,7 @@
-r"""What an answer can be that is no number, and the arithmetic of matrices."""
+r"""What an answer can be that is no number, and the arithmetic of matrices.
+
+Called by grammar.py, quantities.py and comparison.py.
+"""
 
 from dataclasses import dataclass
 from typing import Any
