@@ -45,7 +45,10 @@ QWEN15: dict[str, Any] = QWEN05 | dict(num_hidden_layers=28, hidden_size=1536)
 QWEN15 |= dict(intermediate_size=8960, num_attention_heads=12, head_dim=128)
 SHAPES = {"Qwen2.5-0.5B": QWEN05, "Qwen2.5-1.5B": QWEN15}
 CARDS = (16, 24, 80)  # GB
-TRIED = {"max_rows": (16, 32, 64, 128, 256), "micro_tokens": (1024, 2048, 4096, 8192, 16384)}
+TRIED = {
+    "max_rows": (16, 32, 64, 128, 256, 512, 1024),
+    "micro_tokens": (1024, 2048, 4096, 8192, 16384),
+}
 LEAST: dict[str, Any] = dict(max_rows=16, micro_tokens=1024, checkpointing=True)
 STEP: dict[str, Any] = dict(questions=16, k=8, max_new_tokens=256, max_rows=128, device="cuda")
 CHANGES: list[dict[str, Any]] = [
