@@ -27,7 +27,15 @@ def test_a_text_that_the_terminal_cannot_show_does_not_end_the_run(monkeypatch, 
     assert line.rstrip() == text if encoding == "utf-8" else r"2 \u2192 3, \u4f60" in line
 
 
-def test_sigterm_ends_a_command_as_ctrl_c_does(capsys):
+@pytest.fixture
+def in_the_foreground():
+    """A shell lets what it starts in the background ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does(in_the_foreground, capsys):
     before = signal.getsignal(signal.SIGTERM)
     for number in (signal.SIGINT, signal.SIGTERM):
         with pytest.raises(SystemExit) as stop:
