@@ -151,7 +151,7 @@ def coldstart(
                     folder.log("metrics.jsonl", record)
                     bar.set_postfix(refresh=False, loss=f"{loss:.3f}")
                 bar.update()
-                ends_round = update < total and update % updates_of_round(settings) == 0
+                ends_round = update < total and update % settings.updates_of_round == 0
                 if interrupts.came or ends_round or folder.save_is_due(settings.save_minutes):
                     save(policy, optimizers, settings, folder, update)
 
@@ -212,7 +212,7 @@ def own_examples(
     answers teach solving, its verified constructions teach to construct. So the second round can
     learn from what the first has taught. Raises InputError where the policy gets nothing right.
     """
-    updates = updates_of_round(settings)
+    updates = settings.updates_of_round
     questions = min(settings.coldstart_questions, len(problems))
     chunks = chunks_of(problems, settings.questions)
     for round_number in count():
@@ -220,11 +220,6 @@ def own_examples(
         collected = collect_round(policy, chunks, questions, settings, folder, updates_made)
         examples = in_new_orders(collected, settings, round_number)
         yield from islice(examples, updates * settings.coldstart_batch)
-
-
-def updates_of_round(settings: Settings) -> int:
-    """How many updates are made from what one round collects."""
-    return math.ceil(settings.coldstart_updates / settings.coldstart_rounds)
 
 
 def chunks_of(problems: list[Problem], size: int) -> Iterator[tuple[int, list[Problem]]]:

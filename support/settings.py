@@ -139,6 +139,11 @@ class Settings:
         """Whether RL steps construct trajectories."""
         return self.algo in ("tapo", "sft")
 
+    @property
+    def updates_of_round(self) -> int:
+        """How many updates of the cold start are made from what one round collects."""
+        return math.ceil(self.coldstart_updates / self.coldstart_rounds)
+
     def mix(self) -> list[float]:
         """coldstart_mix as numbers."""
         return [float(share) for share in self.coldstart_mix.split(",")]
@@ -294,9 +299,8 @@ def check_settings(settings: Settings) -> None:
     expect(has_peers, "--m-max", "2 or more, constructions to compare (or another --dae)", c.m_max)
     has_prefix = c.reconstruction == "prefix" or c.train_prefix
     expect(has_prefix, "--no-train-prefix", "--reconstruction prefix", c.reconstruction)
-    updates_of_round = math.ceil(c.coldstart_updates / c.coldstart_rounds)
-    every_round_has_one = updates_of_round * (c.coldstart_rounds - 1) < c.coldstart_updates
-    found = f"{c.coldstart_rounds} rounds of {updates_of_round}"
+    every_round_has_one = c.updates_of_round * (c.coldstart_rounds - 1) < c.coldstart_updates
+    found = f"{c.coldstart_rounds} rounds of {c.updates_of_round}"
     expected = f"updates in every round, of {c.coldstart_updates} in all"
     expect(every_round_has_one or c.stage == "rl", "--coldstart-rounds", expected, found)
     expect(c.clip_low < 1, "--clip-low", "less than 1", c.clip_low)
