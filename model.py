@@ -46,6 +46,11 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 # ---------------------------------------------------------------- who sees whom
 
+# cuDNN's attention, which torch prefers on some GPUs where there is a mask, makes a plan for every
+# new shape, and here nearly every call has a new one. On an H200 the sampler took three times as
+# long with it, an update seven times (bench/gpu.py).
+torch.backends.cuda.enable_cudnn_sdp(False)
+
 
 def causal_attention(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Each token sees itself and those before it in its row. For as many queries as keys."""

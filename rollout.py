@@ -222,7 +222,7 @@ class Draft:
             self.finish = "length"
 
 
-@torch.inference_mode()  # no_grad, with less to do for each operation
+@torch.no_grad()  # not inference_mode, in which autocast rounds all weights anew at every token
 def sample(
     model: Transformer,
     prompts: list[list[int]],

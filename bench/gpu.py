@@ -5,13 +5,16 @@ plan.
     python bench/gpu.py --plans    # needs no device
 
 Random weights, a tokenizer of 508 tokens, bfloat16 compute. Agreement: log-probs under bfloat16
-beside float32, and the sampler's beside the trainer's. Then GRPO steps of 16 questions x 8 answers
-x 256 tokens: seconds by phase, and the peak of allocated memory beside what train.py plans, in GB.
+beside float32, and the sampler's beside the trainer's. Attention: a token of 1,024 answers and an
+update of 16 examples, all of new lengths, without cuDNN's kernels (model.py) and with them. Then
+GRPO steps of 16 questions x 8 answers x 256 tokens: seconds by phase, and the peak of allocated
+memory beside what train.py plans, in GB.
 --compile adds steps with --compile, whose first takes minutes. --plans prints instead what the
 preset gsm8k needs, by its plan, and with which settings it fits cards of 16, 24 and 80 GB.
 """
 
 import argparse
+import random
 import tempfile
 import time
 from pathlib import Path
@@ -22,9 +25,9 @@ import torch
 from scaling import planned
 
 from coldstart import most_questions
-from model import Transformer
-from rollout import PREFILL_TOKENS, Trajectory, sample
-from support.logprobs import autocast, packed_logprobs
+from model import KVCache, Transformer
+from rollout import PREFILL_TOKENS, Trajectory, draw, sample, sampling_probs
+from support.logprobs import autocast, packed_logprobs, supervised_gradients
 from support.packing import pack
 from support.plan import Plan, plan_of
 from support.settings import PRESETS, Settings
@@ -85,6 +88,53 @@ def agreement(folder: Path) -> None:
     print(
         f"sampler beside trainer: mean {off.mean():.4f}, largest {off.max():.3f} nats", flush=True
     )
+
+
+def attention(folder: Path) -> None:
+    """Seconds of a decode step and of an update without cuDNN's attention, as the product has it,
+    and with it."""
+    model = Transformer.from_pretrained(folder).cuda()
+    rows: list[dict[str, Any]] = []
+    for name, with_cudnn in (("without", False), ("with", True)):
+        torch.backends.cuda.enable_cudnn_sdp(with_cudnn)
+        seconds = {"token of 1,024 rows": decode_step(model), "update of 16": update(model)}
+        rows.append({"cuDNN": name, **seconds})
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    rows.append({"cuDNN": "ratio"} | {name: rows[1][name] / rows[0][name] for name in seconds})
+    common.report("attention", rows)
+
+
+@torch.no_grad()
+def decode_step(model: Transformer, rows: int = 1024, steps: int = 20) -> float:
+    """Mean seconds in which these rows get one more token, of 20 steps in which rows end, too."""
+    cache = KVCache(model, rows, slots=512)
+    cache.lengths.random_(100, 300)
+    ids = torch.full((rows, 1), 5, device="cuda")
+    with autocast(model):
+        for step in range(-3, steps):  # the first three warm up
+            if step == 0:
+                torch.cuda.synchronize()
+                start = time.perf_counter()
+            cache.rows_in_use = rows - 2 * (step + 3)
+            hidden = model.hidden_after(cache, ids[: cache.rows_in_use])[:, 0]  # (R, C)
+            draw(sampling_probs(model.logits(hidden), 1.0), cache.lengths.new_zeros(len(hidden)))
+        torch.cuda.synchronize()
+    return (time.perf_counter() - start) / steps
+
+
+def update(model: Transformer, batches: int = 6) -> float:
+    """Mean seconds of the gradients of 16 examples of 300 to 1,000 tokens; the first warms up."""
+    rng = random.Random(0)
+    for batch in range(batches + 1):
+        if batch == 1:
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+        rows = [
+            Trajectory([5] * rng.randint(200, 600), [5] * rng.randint(100, 400)) for _ in range(16)
+        ]
+        supervised_gradients(model, rows, 16384)
+    torch.cuda.synchronize()
+    return (time.perf_counter() - start) / batches
 
 
 def measure(folder: Path, out: str, change: dict[str, Any], steps: int) -> dict[str, Any]:
@@ -164,6 +214,7 @@ def main() -> None:
         folder = Path(temporary) / "model"
         common.make_folder(folder, QWEN05)
         agreement(folder)
+        attention(folder)
         changes = (
             [*CHANGES, {"micro_tokens": 4096, "compile": True}] if options.compile else CHANGES
         )
