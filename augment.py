@@ -23,7 +23,8 @@ Departures from the paper, and what it leaves open:
     own log-probs say where y- goes wrong (keep_to_first_error). And *the program* puts y- up to
     there, and "Wait, it should be", at the beginning of its reply. The policy goes on from there;
     the prefix is verbatim by construction. After "Wait," alone such a checkpoint hardly ever says
-    what is wrong (results/gsm8k/README.md).
+    what is wrong. Of y+ it sees what comes before the final result: with the whole of it, it
+    learns to put that result behind whatever it says (results/gsm8k/README.md).
   - brief, the tiny model's default: *the program* finds the first line in which y- differs from y+
     and marks it in the prompt. A model of 0.8 million weights does not learn in minutes to compare
     two answers (it found that line in 46% of the cases).
@@ -50,6 +51,7 @@ from typing import NamedTuple
 
 from checker import Grade, grade, visible
 from rollout import Group, Policy, Rollout, sample
+from support.answers.extraction import extract_answer
 from support.cli import ArgumentParser, run_main
 from support.files import InputError, read_lines
 from support.first_error import Reading, up_to_doubted_number, up_to_strange_number
@@ -58,6 +60,7 @@ from support.metrics import format_construction
 from support.overlap import common_prefix, in_three, shared_tokens
 from support.reflection import is_reflective
 from support.settings import Settings
+from support.steps import numbers_in, split_steps
 from support.tokenizer import INSTRUCTION, Tokenizer
 from support.worked_lines import first_difference
 from tasks import Problem
@@ -92,11 +95,12 @@ Reply with exactly:
 <reconstruction>
 ...
 </reconstruction>""",
-    # y- is not in it: the program begins the reply with y-, up to its first error, and HANDOVER
+    # y- is not in it: the program begins the reply with y-, up to its first error, and HANDOVER.
+    # Of y+ it has what comes before the result (before_result).
     "assisted": INSTRUCTION
     + """
 
-A right answer, for your eyes only:
+The beginning of a right answer, for your eyes only:
 {sibling}
 
 Answer the problem in your own words. {how}""",
@@ -223,6 +227,8 @@ def synthesis_prompt(
     """
     if style == "brief":
         wrong, sibling = marked_difference(wrong, sibling)
+    elif style == "assisted":
+        sibling = before_result(sibling)
     how = HOW[style, reconstruction]
     return SYNTHESIS[style].format(question=question, wrong=wrong, sibling=sibling, how=how)
 
@@ -298,6 +304,27 @@ def keep_to_first_error(policy: Policy, pair: Construction, settings: Settings) 
     pair.kept = up_to_doubted_number(
         policy.model, tokenizer, reading, settings.temperature, settings.micro_tokens
     )
+
+
+def before_result(answer: str) -> str:
+    """The answer as far as its steps do not have its final result; whole if it has none.
+
+    Whoever sees the result can copy it behind any diagnosis; whoever does not must calculate.
+
+    >>> before_result("2+2=4\\n3*4=12\\nSo it is \\\\boxed{12}.")
+    '2+2=4'
+    """
+    result = extract_answer(answer, strict=False)
+    if result is None:
+        return answer
+    numbers = numbers_in(result)
+    shown = ""
+    for step in split_steps(answer):
+        has_result = numbers <= numbers_in(step) if numbers else result in step
+        if has_result:
+            break
+        shown += step
+    return shown.rstrip()
 
 
 # ---------------------------------------------------------------- step 3: what becomes of a reply

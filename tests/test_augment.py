@@ -17,6 +17,7 @@ import augment
 from augment import (
     NOT_GRADED,
     Construction,
+    before_result,
     construct,
     format_reply,
     grade_constructions,
@@ -134,11 +135,30 @@ def test_nothing_is_found_for_a_real_model():
     assert "Right answer:\nA right one.\n" in request
 
 
-def test_the_assisted_request_shows_no_wrong_answer():
-    """That stands in the policy's own turn."""
-    request = synthesis_prompt("QUESTION", "WRONG", "RIGHT \\boxed{1}", "assisted", "prefix")
+def test_the_assisted_request_shows_neither_the_wrong_answer_nor_the_right_result():
+    """The wrong answer stands in the policy's own turn; the result could be copied."""
+    sibling = "RIGHT\nSo it is \\boxed{1}."
+    request = synthesis_prompt("QUESTION", "WRONG", sibling, "assisted", "prefix")
     assert "WRONG" not in request and "\\boxed{}" in request and '"Wait,"' in request
-    assert request.index("QUESTION") < request.index("RIGHT \\boxed{1}")
+    assert request.index("QUESTION") < request.index("RIGHT") and "boxed{1}" not in request
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        ("Half of 12 is 6.\n\nSo 6 + 1 = 7.\n\\[\n\\boxed{7}\n\\]", "Half of 12 is 6."),
+        ("a\n\\[\n3 * 4 = 12.00\n\\]\nSo 12.\n#### 12", "a"),  # a formula is one step
+        ("x\n1,000 + 1\nThe answer is 1001.", "x\n1,000 + 1"),
+        ("She has 7.\nShe buys 2.\n#### 7", ""),  # a number of the question, too
+        ("3 parts\n4 parts\n3 of 4\n\\boxed{3/4}", "3 parts\n4 parts"),  # both or neither
+        ("Both are even.\nSo it is even.\n\\boxed{even}", ""),
+        ("It is a square.\n\\boxed{\\text{yes}}", "It is a square."),
+        ("no mark, no number", "no mark, no number"),
+        ("one of 2\nanother 3", "one of 2"),  # without a mark the last number is the result
+    ],
+)
+def test_a_right_answer_is_shown_as_far_as_its_result_is_not_in_it(answer, shown):
+    assert before_result(answer) == shown
 
 
 # ---------------------------------------------------------------- the reply
