@@ -57,9 +57,8 @@ from augment import (
 )
 from model import Transformer
 from rollout import Group, Policy, Trajectory, answer_problems
-from support.answers.boxes import boxes_of
 from support.cli import print_above_bar, progress_bar
-from support.diagnosis import is_concrete, names_what_is_right, repeats_the_mistake
+from support.diagnosis import is_concrete, names_what_is_right
 from support.files import InputError, note
 from support.hinted import hinted_question
 from support.hub import ModelConfig
@@ -335,12 +334,9 @@ def is_worth_learning(made: Construction, settings: Settings) -> bool:
         return False
     if settings.synthesis != "assisted":
         return True
-    # Not learned of assisted ones (results/gsm8k/README.md, section 4): a diagnosis that names only
-    # a number of the mistake, or only the final answer where the mistake has none; one with a box;
-    # a correction that makes the mistake again before it states the right result, or reflects again
-    if not names_what_is_right(made, settings.strict) or boxes_of(diagnosis):
-        return False
-    return not repeats_the_mistake(made) and not is_reflective(correction)
+    # not learned of assisted ones (results/gsm8k/README.md, section 4): a diagnosis that names only
+    # a number of the mistake; a correction that reflects again, which would teach to do so for ever
+    return names_what_is_right(made) and not is_reflective(correction)
 
 
 def construction_examples(

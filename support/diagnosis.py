@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from support.answers.extraction import extract_answer
 from support.steps import numbers_in, split_steps
 
 if TYPE_CHECKING:  # augment.py imports support/metrics.py, which imports this module
@@ -33,30 +32,10 @@ def is_concrete(construction: Construction) -> bool:
     return names_one and prefix != "" and correction != ""
 
 
-def names_what_is_right(construction: Construction, strict: bool) -> bool:
-    """Whether the diagnosis names a number that y+ has and y- has not.
-
-    The final answer alone counts only if the mistake has y-'s own: "it should be 72", of a step
-    that does not come to a result yet, was read off the end of y+.
-
-    strict: how final answers are read (--strict)
-    """
-    prefix, diagnosis, _ = construction.parts
-    named = right_numbers(construction) & numbers_in(diagnosis)
-    result = numbers_in(extract_answer(construction.sibling, strict) or "")
-    if named - result:
-        return True
-    wrong_result = numbers_in(extract_answer(construction.wrong, strict) or "")
-    return bool(named) and bool(wrong_result & numbers_of_mistake(prefix))
-
-
-def repeats_the_mistake(construction: Construction) -> bool:
-    """Whether the correction has a number of the mistake that neither the question nor a right
-    answer has: "10 - 7 = 4" once more, and then the right result."""
-    prefix, _, correction = construction.parts
-    given = [construction.problem.question, construction.sibling, *construction.right_answers]
-    known = numbers_in("\n".join(given))
-    return bool((numbers_of_mistake(prefix) - known) & numbers_in(correction))
+def names_what_is_right(construction: Construction) -> bool:
+    """Whether the diagnosis names a number that y+ has and y- has not."""
+    _, diagnosis, _ = construction.parts
+    return bool(right_numbers(construction) & numbers_in(diagnosis))
 
 
 def numbers_of_mistake(prefix: str) -> set[str]:

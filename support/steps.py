@@ -1,7 +1,8 @@
 """An answer of a checkpoint in steps: lines, with displayed formulas and code blocks whole.
 
-Called by support/first_error.py (where a wrong answer is cut), support/metrics.py (is a wrong
-prefix made of whole steps?) and support/diagnosis.py (does a diagnosis name its numbers?).
+Called by support/first_error.py (where a wrong answer is cut), augment.py (what is shown of a right
+one), support/metrics.py (is a wrong prefix made of whole steps?) and support/diagnosis.py (does a
+diagnosis name its numbers?).
 """
 
 import re

@@ -12,5 +12,5 @@ r"""The reader behind the checker: what an answer says, or that it is not unders
     grammar.py     tokens -> a value, by all of these
     comparison.py  whether two values are equal
 
-Called by checker.py. support/diagnosis.py calls extraction.py too, coldstart.py boxes.py.
+Called by checker.py. augment.py calls extraction.py too.
 """

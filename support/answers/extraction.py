@@ -5,7 +5,7 @@ What follows the mark is cut at the reasons and remarks after the answer (answer
 has an example of what it finds. The doubtful case is no answer: a number that nobody stated as the
 answer must not be paid.
 
-Called by checker.py and support/diagnosis.py (extract_answer).
+Called by checker.py and augment.py (extract_answer).
 """
 
 import re
