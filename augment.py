@@ -5,6 +5,8 @@ and 3).
 
     step 2, difficulty-aware candidate selection (DCS)   is_eligible, select_candidates
     step 3, construction                                 construct: synthesis_prompt, parse_reply
+                                     with --synthesis assisted: keep_to_first_error, before_result,
+                                                                continued
 
 A wrong answer y- and a right one y+ of the same question go into a synthesis prompt. The current
 policy replies, through the same sampler, <analysis> ... </analysis><reconstruction> ...
@@ -17,14 +19,15 @@ Departures from the paper, and what it leaves open:
 - **Who finds the error, and who copies the prefix** (--synthesis). In all three the policy writes
   the diagnosis and the correction, but for the first words of an assisted one.
   - instruct: the policy does both, as in the paper. A checkpoint of 0.5B weights cannot, before it
-    has learned it in the cold start: of 200 of its replies one kept a whole step of y-.
+    has learned it in the cold start: of 200 of its replies none kept a whole step of y-.
   - assisted, for such a checkpoint (the preset gsm8k): *the program* finds the first number of y-
-    that neither the question nor a right answer of the group has, or if there is none, the policy's
-    own log-probs say where y- goes wrong (keep_to_first_error). And *the program* puts y- up to
-    there, and "Wait, it should be", at the beginning of its reply. The policy goes on from there;
-    the prefix is verbatim by construction. After "Wait," alone such a checkpoint hardly ever says
-    what is wrong. Of y+ it sees what comes before the final result: with the whole of it, it
-    learns to put that result behind whatever it says (results/gsm8k/README.md).
+    that neither the question nor any right answer of the group has, or if there is none, the
+    policy's own log-probs say where y- goes wrong (keep_to_first_error). And *the program* begins
+    the reply with y- up to there and "Wait, it should be". The policy goes on from there, without
+    tags or an analysis; the prefix is verbatim by construction, and all of y_ref is trained on,
+    what the program wrote too. After "Wait," alone such a checkpoint hardly ever says what is
+    wrong. Of y+ it sees the steps before the final result: shown the whole, it learns to put that
+    result behind whatever it says (results/gsm8k/README.md).
   - brief, the tiny model's default: *the program* finds the first line in which y- differs from y+
     and marks it in the prompt. A model of 0.8 million weights does not learn in minutes to compare
     two answers (it found that line in 46% of the cases).
@@ -307,24 +310,22 @@ def keep_to_first_error(policy: Policy, pair: Construction, settings: Settings) 
 
 
 def before_result(answer: str) -> str:
-    """The answer as far as its steps do not have its final result; whole if it has none.
+    """The steps of a right answer before the first one with a number of its final result; none if
+    that is the first step, or if the result has no number.
 
-    Whoever sees the result can copy it behind any diagnosis; whoever does not must calculate.
+    Whoever sees the result can copy it behind any diagnosis; whoever does not must calculate it.
 
     >>> before_result("2+2=4\\n3*4=12\\nSo it is \\\\boxed{12}.")
     '2+2=4'
     """
-    result = extract_answer(answer, strict=False)
-    if result is None:
-        return answer
+    result = extract_answer(answer, strict=False) or ""
     numbers = numbers_in(result)
-    shown = ""
-    for step in split_steps(answer):
-        has_result = numbers <= numbers_in(step) if numbers else result in step
-        if has_result:
-            break
-        shown += step
-    return shown.rstrip()
+    before = ""
+    for step in split_steps(visible(answer)):
+        if numbers & numbers_in(step):
+            return before.rstrip()
+        before += step
+    return ""
 
 
 # ---------------------------------------------------------------- step 3: what becomes of a reply
@@ -335,21 +336,27 @@ def construct(
 ) -> list[Construction]:
     """Let the policy rewrite the wrong answer of each pair. Returns the same objects, filled in.
 
-    These are all reasons for which a reply yields no trajectory; each is counted:
+    These are all reasons for which a reply yields no trajectory; each is counted. Of any reply:
 
         no room for a reply        the synthesis prompt fills the context, or with "assisted"
                                    nothing was kept of y-; nothing is sampled
         truncated                  the reply did not end by itself
+        empty reconstruction       with "assisted": nothing was written
+        leaked tag                 a tag inside the reconstruction, in any spelling
+        speaks of its request      "a right answer, for your eyes only", ...
+        too long                   more than max_new_tokens with its stop id, as no answer may be
+
+    Of one in the paper's format:
+
         no <analysis>              a tag is missing (so for each of the four)
         repeated <analysis>        a tag stands there twice (so for each of the four)
         tags out of order
         empty analysis
-        empty reconstruction
-        leaked tag                 a tag inside the reconstruction, in any spelling
         copy of the right answer   the reconstruction is y+ (fine with --reconstruction full)
-        speaks of its request      "a right answer, for your eyes only", ...
-        repeats itself             --synthesis assisted: a line stands there three times
-        too long                   more than max_new_tokens with its stop id, as no answer may be
+
+    With "assisted":
+
+        repeats itself             a line stands there three times
 
     A changed prefix or a missing diagnosis is no such reason.
     """
@@ -527,7 +534,7 @@ def measure(made: Construction, prompt: list[int], tokenizer: Tokenizer) -> None
 
     prefix, line, correction = in_three(y_ref, made.prefix_tokens, tokenizer)
     made.parts = [prefix.strip(), line.strip(), correction.strip()]
-    if is_reflective(line.strip()):
+    if is_reflective(line):
         before = prompt + y_ref[: made.prefix_tokens]
         made.diagnosis_tokens = len(tokenizer.encode(line, after=before))
 

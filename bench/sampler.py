@@ -120,7 +120,7 @@ def linear_layers(model: Transformer) -> list[nn.Linear]:
     return [module for module in model.model.modules() if isinstance(module, nn.Linear)]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def limit(model: Transformer, prompts: list[list[int]], lengths: list[int], rows: int) -> None:
     """Only the matrix products: of all prompts at once, then of as many full steps as the tokens
     fill."""
@@ -137,7 +137,7 @@ def limit(model: Transformer, prompts: list[list[int]], lengths: list[int], rows
             once(rows, rows)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def measure_products(model: Transformer, rows: int, rounds: int) -> dict[str, Any]:
     """All matrix products of one decode step, from prepacked weights beside F.linear; steps a
     second."""

@@ -289,11 +289,13 @@ def format_construction(record: Mapping[str, Any]) -> str:
     """A line of samples.jsonl in full: what went in, and the trajectory or the refused reply."""
     step = record["step"]
     gold = record["gold"]
+    # with --synthesis assisted, where something of y- was kept
+    seen = " (the policy saw the steps before its result)" if record["kept"] else ""
     blocks = [
         f"--- step {step}",
         f"[question, gold {gold}] {record['problem']}",
         f"[wrong answer y-]\n{record['wrong']}",
-        f"[right sibling y+]\n{record['sibling']}",
+        f"[right sibling y+{seen}]\n{record['sibling']}",
     ]
     if record["refused"]:
         blocks.append(f"[refused: {record['refused']}; the reply]\n{record['reply']}")

@@ -150,10 +150,12 @@ def test_the_assisted_request_shows_neither_the_wrong_answer_nor_the_right_resul
         ("a\n\\[\n3 * 4 = 12.00\n\\]\nSo 12.\n#### 12", "a"),  # a formula is one step
         ("x\n1,000 + 1\nThe answer is 1001.", "x\n1,000 + 1"),
         ("She has 7.\nShe buys 2.\n#### 7", ""),  # a number of the question, too
-        ("3 parts\n4 parts\n3 of 4\n\\boxed{3/4}", "3 parts\n4 parts"),  # both or neither
-        ("Both are even.\nSo it is even.\n\\boxed{even}", ""),
-        ("It is a square.\n\\boxed{\\text{yes}}", "It is a square."),
-        ("no mark, no number", "no mark, no number"),
+        ("one\n3 of 4\nso \\boxed{3/4}", "one"),
+        ("a\n3 * 6 = 18\n\\boxed{18 \\text{ cm}^2}", "a"),  # any number of the result
+        ("a\nx = \\boxed{3}\nor x = \\boxed{5}", "a"),  # the result is "3, 5"
+        ("<think>or 9?</think>It is a square.\nSo 9.\n#### 9", "It is a square."),
+        ("It is a square.\n\\boxed{\\text{yes}}", ""),  # a word is not looked for
+        ("no mark, no number", ""),
         ("one of 2\nanother 3", "one of 2"),  # without a mark the last number is the result
     ],
 )

@@ -222,3 +222,8 @@ def test_a_layer_that_was_replaced_is_used():
     for block in model.model.layers:
         block.self_attn.v_proj = torch.nn.Linear(32, 16, bias=False)
     assert not torch.allclose(model(IDS), before, atol=1e-2)
+
+
+def test_attention_does_without_cudnn():
+    """It makes a plan for every new shape, and the sampler has a new one at nearly every token."""
+    assert not torch.backends.cuda.cudnn_sdp_enabled()

@@ -6,6 +6,7 @@ import pytest
 import torch
 import transformers
 from conftest import full_logprobs, run_cli, small_model
+from torch.profiler import ProfilerActivity, profile
 
 import rollout
 from model import Transformer
@@ -75,6 +76,20 @@ def test_in_bfloat16_the_sampler_and_the_trainer_round_alike(model):
     assert model.model.norm.weight.dtype == torch.float32
     assert torch.cat(of_trainer).mean() < torch.cat(of_float32).mean() < 0.1
     assert torch.cat(of_float32).mean() > 1e-4  # so it was rounded
+
+
+def test_in_bfloat16_a_weight_is_rounded_once_and_not_for_every_token(model):
+    """In inference_mode autocast keeps no rounded weight."""
+    model.compute_in = "bfloat16"
+    head = list(model.head.shape)
+
+    def roundings(tokens: int) -> int:
+        with profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiled:
+            sample(model, PROMPTS, stop_ids=[], max_new_tokens=tokens)
+        copies = [event for event in profiled.events() if event.name == "aten::_to_copy"]
+        return sum(copy.input_shapes[0] == head for copy in copies)
+
+    assert roundings(3) == roundings(12) == 1
 
 
 def test_a_stopped_answer_ends_in_its_stop_id_with_a_logprob(model):

@@ -4,7 +4,7 @@ Whoever boxes a part of a value, "2\boxed{5}", or denies it, "it is not \boxed{5
 Each pattern has an example of what it finds. Of the text before the first and after the last box of
 an answer only their own lines are read; what joins two boxes, "or", may stand on a line between.
 
-Called by extraction.py and coldstart.py.
+Called by extraction.py.
 """
 
 import re
