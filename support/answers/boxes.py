@@ -70,9 +70,12 @@ AFTER = re.compile(
     r"|(?:cannot|can['’]t) be (?:right|correct|the answer)\b|does(?:n['’]t| not) work\b"
     r"|\((?:wrong|incorrect|rejected|extraneous)\b|[✗❌]"
 )
-# "\boxed{3} or $x = -2$": an integer beside the box.
+# "\boxed{3} or $x = -2$", "\boxed{3} (or maybe 4)", "\boxed{3}. Alternatively, 4": an integer
+# beside the box; but not "or 2 dozen", "or 6 / 2".
 RIVAL = r"(?:[a-zA-Z] ?= ?)?(?<![\d./^\\}])(?<!boxed )([-−]?\d+)"
-OR_AFTER = re.compile(rf",? ?or[\s$*]+{RIVAL}(?![\d.,]*[\d/%]|[\s$]*[\\a-zA-Z\d½¼¾])")
+ALTERNATIVE = r"(?:or else|or|(?:or )?(?:maybe|perhaps|possibly|alternatively))"
+NOT_ALL = r"(?![\d.,]*[\d/%]|[\s$]*(?:[\\a-zA-Z\d½¼¾+−×·/=^-]|\*(?!\*)))"
+OR_AFTER = re.compile(rf"(?i:[.,;]? ?\(?{ALTERNATIVE},?[\s$*]+){RIVAL}{NOT_ALL}")
 OR_BEFORE = re.compile(rf"{RIVAL}[\s$*]*,? or[\s$]*(?:[a-zA-Z] ?= ?)?\Z")
 
 # What is no more than a space between boxes: "\quad", "$"; and "\text{ and }", which is its group.
@@ -196,8 +199,16 @@ def is_whole(content: str, before: str, after: str) -> bool:
     next_words = CLOSING.sub("", after)
     last_words = OPENING.sub("", before)
     rival = OR_AFTER.match(next_words) or OR_BEFORE.search(last_words)
-    is_one_of_two = rival is not None and rival[1] != content
+    is_one_of_two = rival is not None and not is_same_number(rival[1], content)
     return not (is_one_of_two or AFTER.match(next_words) or BEFORE.search(last_words))
+
+
+def is_same_number(number: str, content: str) -> bool:
+    """As 7 and 7.0, of a box "7.0 (or 7)"."""
+    try:
+        return float(number) == float(content)
+    except ValueError:
+        return number == content
 
 
 def plain(between: str) -> str:
