@@ -5,8 +5,8 @@ and 3).
 
     step 2, difficulty-aware candidate selection (DCS)   is_eligible, select_candidates
     step 3, construction                                 construct: synthesis_prompt, parse_reply
-                                     with --synthesis assisted: keep_to_first_error, before_result,
-                                                                continued
+      with --synthesis assisted                          keep_to_first_error, before_result,
+                                                         continued
 
 A wrong answer y- and a right one y+ of the same question go into a synthesis prompt. The current
 policy replies, through the same sampler, <analysis> ... </analysis><reconstruction> ...

@@ -48,7 +48,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 # cuDNN's attention, which torch prefers on some GPUs where there is a mask, makes a plan for every
 # new shape, and here nearly every call has a new one. On an H200 the sampler took three times as
-# long with it, an update seven times (bench/gpu.py).
+# long with it, an update six times (results/gsm8k/README.md, section 1; bench/gpu.py measures it).
 torch.backends.cuda.enable_cudnn_sdp(False)
 
 
