@@ -243,17 +243,6 @@ def request_of(pair: Construction, settings: Settings) -> str:
     )
 
 
-def unassisted(settings: Settings) -> Settings:
-    """These settings with "instruct", the paper's protocol, in place of "assisted".
-
-    The cold start teaches each assisted construction in that format too, and construction_report
-    measures both.
-    """
-    if settings.synthesis == "assisted":
-        return replace(settings, synthesis="instruct")
-    return settings
-
-
 def marked_difference(wrong: str, sibling: str) -> tuple[str, str]:
     """Both answers as a diff, cut at the first line in which they differ. Here the program finds
     the error.
@@ -506,11 +495,6 @@ def repeats_itself(text: str) -> bool:
     return max(lines.values(), default=0) >= 3
 
 
-def format_reply(analysis: str, reconstruction: str) -> str:
-    """A reply as it should look; the cold start teaches it."""
-    return f"<analysis>{analysis}</analysis>\n<reconstruction>{reconstruction}</reconstruction>"
-
-
 def measure(made: Construction, prompt: list[int], tokenizer: Tokenizer) -> None:
     """Where y_ref leaves y-, whether a diagnosis follows there, how much of it is copied from y+.
 
@@ -550,6 +534,9 @@ def grade_constructions(constructions: list[Construction], settings: Settings) -
             made.grade = grade(made.problem, made.y_ref, settings.strict)
 
 
+# ---------------------------------------------------------------- for the cold start
+
+
 def select_and_construct(
     policy: Policy, groups: list[Group], settings: Settings, seed: int
 ) -> list[Construction]:
@@ -558,6 +545,22 @@ def select_and_construct(
     constructions = construct(policy, select_candidates(groups, settings, seed), settings, seed)
     grade_constructions(constructions, settings)
     return constructions
+
+
+def format_reply(analysis: str, reconstruction: str) -> str:
+    """A reply as it should look; the cold start teaches it."""
+    return f"<analysis>{analysis}</analysis>\n<reconstruction>{reconstruction}</reconstruction>"
+
+
+def unassisted(settings: Settings) -> Settings:
+    """These settings with "instruct", the paper's protocol, in place of "assisted".
+
+    The cold start teaches each assisted construction in that format too, and construction_report
+    measures both.
+    """
+    if settings.synthesis == "assisted":
+        return replace(settings, synthesis="instruct")
+    return settings
 
 
 # ---------------------------------------------------------------- the command
