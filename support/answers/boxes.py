@@ -10,7 +10,10 @@ Called by extraction.py.
 import re
 from dataclasses import dataclass
 
+from support.answers.comparison import Comparison
 from support.answers.doubts import DENIED, WRONG
+from support.answers.grammar import read
+from support.answers.tokens import Unread
 from support.answers.words import UNITS
 
 NEAR = 100  # characters around a box or a bold number that are looked at
@@ -71,12 +74,18 @@ AFTER = re.compile(
     r"|\((?:wrong|incorrect|rejected|extraneous)\b|[✗❌]"
 )
 # "\boxed{3} or $x = -2$", "\boxed{3} (or maybe 4)", "\boxed{3}. Alternatively, 4": an integer
-# beside the box; but not "or 2 dozen", "or 6 / 2".
-RIVAL = r"(?:[a-zA-Z] ?= ?)?(?<![\d./^\\}])(?<!boxed )([-−]?\d+)"
-ALTERNATIVE = r"(?:or else|or|(?:or )?(?:maybe|perhaps|possibly|alternatively))"
-NOT_ALL = r"(?![\d.,]*[\d/%]|[\s$]*(?:[\\a-zA-Z\d½¼¾+−×·/=^-]|\*(?!\*)))"
-OR_AFTER = re.compile(rf"(?i:[.,;]? ?\(?{ALTERNATIVE},?[\s$*]+){RIVAL}{NOT_ALL}")
-OR_BEFORE = re.compile(rf"{RIVAL}[\s$*]*,? or[\s$]*(?:[a-zA-Z] ?= ?)?\Z")
+# beside the box, with no more after it; but not "or 2 dozen", "or 6 / 2", "or 2(9) = 18".
+ALTERNATIVE = r"(?:or else|or|(?:or,? )?(?:maybe|perhaps|possibly|probably|alternatively)),?"
+GAP = r"(?:[\s$*}]|\\[(\[$])+"
+NO_MORE = r"(?=(?:[\s$*}]|\\[)\]])*(?:[;!?)]|\.(?!\d)|,(?![\s$]*\d)|(?:if|depending)\b|\Z))"
+OR_AFTER = re.compile(
+    rf"[.,;—–]* ?\(?{ALTERNATIVE}{GAP}(?:[a-z] ?= ?)?([-−]?\d+){NO_MORE}", re.IGNORECASE
+)
+# "4 or \boxed{3}", "x = -2 or maybe x = \boxed{3}"
+OR_BEFORE = re.compile(
+    r"(?:[a-zA-Z] ?= ?)?(?<![\d./^\\}])(?<!boxed )([-−]?\d+)(?:[\s$*]|\\\))*,?"
+    r" or(?: maybe| perhaps)?[\s$]*(?:[a-zA-Z] ?= ?)?\Z"
+)
 
 # What is no more than a space between boxes: "\quad", "$"; and "\text{ and }", which is its group.
 SPACE = re.compile(r"\\(?:q?quad\b|[,;:! ()\[\]])|[\s$~]|\\text\s*\{([^{}]*)\}")
@@ -168,11 +177,10 @@ def value_and_start(text: str, box: Box) -> tuple[str, int]:
     is_part = GLUED_AFTER.match(after) or GLUED_BEFORE.search(before) or DIFFERENCE.search(before)
     minus = MINUS.search(before)
     in_front = before[: minus.start()] if minus else before
-    if is_part or not is_whole(box.content, in_front, after):
+    value = "-" + box.content if minus else box.content
+    if is_part or not is_whole(value, in_front, after):
         return "", box.start
-    if minus:
-        return "-" + box.content, box.start - len(minus[0])
-    return box.content, box.start
+    return value, box.start - len(minus[0]) if minus else box.start
 
 
 def around(text: str, start: int, end: int) -> tuple[str, str]:
@@ -204,11 +212,13 @@ def is_whole(content: str, before: str, after: str) -> bool:
 
 
 def is_same_number(number: str, content: str) -> bool:
-    """As 7 and 7.0, of a box "7.0 (or 7)"."""
+    r"""Whether a box has the value of the number: 2^{10} that of 1024, \$18 that of 18."""
+    if len(content) > NEAR:
+        return False
     try:
-        return float(number) == float(content)
-    except ValueError:
-        return number == content
+        return Comparison().same_answer(read(number), read(content))
+    except Unread:
+        return False
 
 
 def plain(between: str) -> str:

@@ -4,7 +4,7 @@ same_answer     of two whole answers: what may be left out only there
 same            of values and of parts of values
 may_be_paired   of the items of lists
 
-Called by checker.py (Comparison).
+Called by checker.py and boxes.py (Comparison).
 """
 
 from dataclasses import dataclass, field

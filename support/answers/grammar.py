@@ -6,7 +6,8 @@ r"""From the tokens of an answer to its value, whole or not at all.
     expression, product, power, atom        2\pi r^2, from weak to strong
 
 Brackets are matched first (nest), so that the rest may cut a level at its commas and relations.
-Whatever is not foreseen here raises Unread; nothing is skipped. Called by checker.py (read).
+Whatever is not foreseen here raises Unread; nothing is skipped. Called by checker.py and boxes.py
+(read).
 """
 
 import re
