@@ -212,7 +212,10 @@ def is_whole(content: str, before: str, after: str) -> bool:
 
 
 def is_same_number(number: str, content: str) -> bool:
-    r"""Whether a box has the value of the number: 2^{10} that of 1024, \$18 that of 18."""
+    r"""Whether a box has the value of the number: 2^{10} that of 1024, \$18 that of 18.
+
+    A content with more characters than are looked at around a box is not read.
+    """
     if len(content) > NEAR:
         return False
     try:
