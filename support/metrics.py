@@ -285,12 +285,17 @@ def format_parts(parts: Sequence[str], has_diagnosis: bool) -> str:
     return "\n".join(lines)
 
 
+def seen_of_sibling(record: Mapping[str, Any]) -> str:
+    """What to add to the name of y+, for a line of samples.jsonl; "" where the policy saw all."""
+    # with --synthesis assisted, where something of y- was kept; lines of earlier versions lack it
+    return "; the policy saw the steps before its result" if record.get("kept") else ""
+
+
 def format_construction(record: Mapping[str, Any]) -> str:
     """A line of samples.jsonl in full: what went in, and the trajectory or the refused reply."""
     step = record["step"]
     gold = record["gold"]
-    # with --synthesis assisted, where something of y- was kept
-    seen = " (the policy saw the steps before its result)" if record["kept"] else ""
+    seen = seen_of_sibling(record)
     blocks = [
         f"--- step {step}",
         f"[question, gold {gold}] {record['problem']}",

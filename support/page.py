@@ -23,6 +23,7 @@ from typing import Any
 
 from support.curves import SECTIONS, can_draw, figure_html
 from support.files import InputError, read_json, read_lines
+from support.metrics import seen_of_sibling
 from support.reflection import is_reflective
 from support.summaries import (
     Summary,
@@ -406,6 +407,7 @@ def shown_construction(run: str, made: Record) -> Record:
         "gold": made["gold"],
         "wrong": made["wrong"],
         "sibling": made["sibling"],
+        "seen": seen_of_sibling(made),
         "request": made.get("request", ""),
         "shaded": "yes" if "tokens" in made else "no",
     }

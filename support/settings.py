@@ -296,8 +296,11 @@ def check_settings(settings: Settings) -> None:
         expect(c.lambda_ > 0, "--lambda with --algo sft", "more than 0", c.lambda_)
         expect(c.kl_coef == 0, "--kl-coef with --algo sft", "0", c.kl_coef)
     constructs_in_rl = c.algo == "tapo" and c.lambda_ > 0 and c.stage != "coldstart"
-    has_peers = c.m_max > 1 or c.dae != "own" or not constructs_in_rl
-    expect(has_peers, "--m-max", "2 or more, constructions to compare (or another --dae)", c.m_max)
+    if constructs_in_rl and c.dae == "own":  # a construction is compared with its question's others
+        expect(c.m_max > 1, "--m-max", "2 or more, to compare (or another --dae)", c.m_max)
+        most_wrong = c.k - c.n_pos
+        expected = "two wrong answers or more beside the right ones, to compare (or another --dae)"
+        expect(most_wrong > 1, "--k, --n-pos", expected, f"{c.k} with {c.n_pos} right ones")
     has_prefix = c.reconstruction == "prefix" or c.train_prefix
     expect(has_prefix, "--no-train-prefix", "--reconstruction prefix", c.reconstruction)
     every_round_has_one = c.updates_of_round * (c.coldstart_rounds - 1) < c.coldstart_updates

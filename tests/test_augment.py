@@ -621,6 +621,14 @@ def test_the_command_shows_the_newest_constructions_in_full(
     assert f"[trajectory y_ref, ends right]\n{parts}\n" in right
 
 
+def test_the_command_says_where_the_policy_saw_a_part_of_the_right_answer(construct_one):
+    record = construction_record(construct_one(format_reply("a", REFLECTIVE)), 1)
+    named = "[right sibling y+; the policy saw the steps before its result]"
+    assert named in augment.format_construction(record | {"kept": "2+2=5"})
+    del record["kept"]  # as in the lines of earlier versions
+    assert "[right sibling y+]" in augment.format_construction(record)
+
+
 def test_the_command_shows_a_refused_reply_as_it_was(construct_one, run_of, monkeypatch, capsys):
     replies = ["no tags\nat all", format_reply("a", REFLECTIVE)]
     run = run_of(*[construct_one(reply) for reply in replies])

@@ -188,6 +188,13 @@ def test_runs_stand_beside_each_other_at_equal_steps_and_tokens(tmp_path):
     assert "The runs cannot be compared like this" in page_text(tapo, other_start)
 
 
+def test_the_page_says_where_the_policy_saw_a_part_of_the_right_answer(tmp_path):
+    lines = [made(1), made(2, kept=""), made(3, kept="2+2=5")]
+    text = page_text(write_run(tmp_path / "run", [summary(0, 0.3)], lines))
+    seen = [construction["seen"] for construction in constructions_on(text)]
+    assert seen == ["", "", "; the policy saw the steps before its result"]
+
+
 def test_what_the_page_holds_of_each_construction(tmp_path):
     lines = [made(1), refused(2, "truncated"), made(2, right=False, reward=0.0, diagnosis_tokens=0)]
     text = page_text(write_run(tmp_path / "run", [summary(0, 0.3)], lines))

@@ -68,7 +68,8 @@ def test_help_begins_with_the_ten_flags_that_people_use():
         ("--algo sft --lambda 0", "--lambda with --algo sft: expected more than 0, found 0"),
         ("--algo sft --kl-coef 0.1", "--kl-coef with --algo sft: expected 0, found 0.1"),
         # a G_ref of one has no advantage: TAPO would be GRPO
-        ("--m-max 1", "--m-max: expected 2 or more, constructions to compare"),
+        ("--m-max 1", "--m-max: expected 2 or more, to compare"),
+        ("--k 2 --n-pos 1 --n-neg 1", "--k, --n-pos: expected two wrong answers or more beside"),
         ("--reconstruction full --no-train-prefix", "--no-train-prefix: expected --reconstruction"),
         ("--coldstart-updates 5 --coldstart-rounds 4", "--coldstart-rounds: expected updates in"),
     ],

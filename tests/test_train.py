@@ -588,7 +588,7 @@ def coldstart_flags(learned, kind: str, out) -> list[str]:
         arguments = [
             "--out",
             str(out),
-            *"--steps 1 --questions 2 --k 2 --n-pos 1 --n-neg 1".split(),
+            *"--steps 1 --questions 2 --k 3 --n-pos 1 --n-neg 1".split(),
         ]
         arguments += "--max-new-tokens 8 --max-reply-tokens 8 --eval-problems 3".split()
     arguments += "--coldstart-updates 8 --coldstart-batch 3 --coldstart-refresh 2".split()
