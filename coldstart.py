@@ -47,11 +47,14 @@ import torch
 from augment import (
     TAGS,
     Construction,
+    construct,
     format_reply,
+    grade_constructions,
     is_eligible,
     prompt_of,
     request_of,
     select_and_construct,
+    select_candidates,
     synthesis_prompt,
     unassisted,
 )
@@ -509,7 +512,9 @@ def construction_report(
     if task_with_mistakes(settings.data) is not None:
         report |= fidelity(constructions)
     if settings.synthesis == "assisted":
-        alone = select_and_construct(policy, groups, unassisted(settings), construct_seed)
+        alone = select_candidates(groups, settings, construct_seed)  # the same pairs
+        construct(policy, alone, unassisted(settings), construct_seed)
+        grade_constructions(alone, settings)
         report["assisted"] = construction_counts(constructions)
         report["unassisted"] = construction_counts(alone)
     return report

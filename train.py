@@ -497,7 +497,8 @@ TOO_FEW = (
     "before it, or one that only the right answer has. The others are trained on too, but hardly "
     "say what is wrong: TAPO then costs more than GRPO and teaches little else. Without pairs, no "
     "question was eligible (eligible_share in metrics.jsonl: --n-pos right and --n-neg wrong "
-    "answers), or the answers were cut off (truncated_share). With pairs, see `refused` there and "
+    "answers), the answers were cut off (truncated_share), or with --synthesis assisted the right "
+    "ones showed nothing new before their result. With pairs, see `refused` there and "
     "the replies in samples.jsonl, and try a cold start with more examples, another --synthesis or "
     "a stronger --model"
 )

@@ -4,7 +4,8 @@ on."""
 import json
 import random
 import string
-from collections import Counter
+from collections import Counter, defaultdict
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -104,6 +105,32 @@ def test_a_right_answer_that_was_cut_off_is_no_sibling():
     assert siblings == {"q1"}
     group.answers[1].rollout.finish = "length"
     assert select_candidates([group], settings, seed=0) == []
+
+
+def test_an_assisted_wrong_answer_is_rewritten_where_a_right_one_shows_something_new():
+    """And it is shown one that does."""
+    group = make_group([1, 1, 1, 0, 0, 0, 0, 0])
+    texts = [
+        "3+4=7\nSo 14.\n#### 14",  # shows 3, 4 and 7
+        "She has 3.\nSo 7*2=14.\n#### 14",  # shows 3
+        "14\n#### 14",  # shows nothing
+        "3+4=8\n#### 8",
+        "3+4=7.00\n#### 7",
+        "3*4=12\n#### 12",
+        "It is 14, and not 3.\n#### 3",  # lacks 4 and 7, though it holds the result
+        "no number",
+    ]
+    for answer, text in zip(group.answers, texts, strict=True):
+        answer.text = text
+    settings = Settings(m_max=8, synthesis="assisted")
+    shown = defaultdict(set)
+    for seed in range(40):
+        for pair in select_candidates([group], settings, seed):
+            shown[pair.wrong].add(pair.sibling)
+    expected = {texts[3]: {texts[0]}, texts[5]: {texts[0]}, texts[6]: {texts[0]}}
+    assert shown == expected | {texts[7]: {texts[0], texts[1]}}
+    others = select_candidates([group], replace(settings, synthesis="instruct"), 0)
+    assert {pair.wrong for pair in others} == set(texts[3:])
 
 
 # ---------------------------------------------------------------- the synthesis prompt

@@ -907,6 +907,8 @@ def test_an_assisted_run_goes_from_its_cold_start_through_its_steps(
     changes = {"stage": "all", "synthesis": "assisted", "coldstart_updates": 4, "steps": 1}
     changes |= {"coldstart_rounds": 2, **SHORT_COLDSTART}
     monkeypatch.setattr(augment, "synthesis_prompt", short_request)
+    # its right answers are one step long: of none is anything shown
+    monkeypatch.setattr(augment, "shows_something_new", lambda sibling, wrong: True)
     folder = tmp_path / "run"
     arguments = flags(learned, folder, **changes)
     code, out, _ = run_cli(monkeypatch, capsys, train.main, *arguments)
