@@ -5,8 +5,8 @@ and 3).
 
     step 2, difficulty-aware candidate selection (DCS)   is_eligible, select_candidates
     step 3, construction                                 construct: synthesis_prompt, parse_reply
-      with --synthesis assisted                          keep_to_first_error, before_result,
-                                                         continued
+      with --synthesis assisted                          before_result, shows_something_new,
+                                                         keep_to_first_error, continued
 
 A wrong answer y- and a right one y+ of the same question go into a synthesis prompt. The current
 policy replies, through the same sampler, <analysis> ... </analysis><reconstruction> ...
@@ -27,8 +27,9 @@ Departures from the paper, and what it leaves open:
     tags or an analysis; the prefix is verbatim by construction, and all of y_ref is trained on,
     what the program wrote too. After "Wait," alone such a checkpoint hardly ever says what is
     wrong. Of y+ it sees the steps before the final result: shown the whole, it learns to put that
-    result behind whatever it says. A wrong answer that has all numbers of these steps is not
-    rewritten: the policy hardly ever finds its mistake (results/gsm8k/README.md).
+    result behind whatever it says. A wrong answer that lacks none of the numbers which so can be
+    seen is not rewritten: the policy hardly ever says what is wrong with it
+    (results/gsm8k/README.md).
   - brief, the tiny model's default: *the program* finds the first line in which y- differs from y+
     and marks it in the prompt. A model of 0.8 million weights does not learn in minutes to compare
     two answers (it found that line in 46% of the cases).
@@ -185,42 +186,39 @@ def is_eligible(group: Group, settings: Settings) -> bool:
 
 
 def select_candidates(groups: list[Group], settings: Settings, seed: int) -> list[Construction]:
-    """Up to m_max wrong answers of each eligible question, each paired with a right one.
-
-    Answers that were cut off count for eligibility, but are rewritten only with
-    --rewrite-truncated, and are no y+.
-    """
+    """Up to m_max wrong answers of each eligible question, each paired with a right one."""
     rng = random.Random(seed)
     pairs = []
     for number, group in enumerate(groups):
         if not is_eligible(group, settings):
             continue
         right_answers = [answer.text for answer in group.answers if answer.grade.right]
-        wrong_answers = answers_to_rewrite(group, settings)
-        for wrong in rng.sample(wrong_answers, min(settings.m_max, len(wrong_answers))):
-            sibling = rng.choice(siblings_of(group, wrong, settings))
+        candidates = answers_to_rewrite(group, settings)
+        for wrong, siblings in rng.sample(candidates, min(settings.m_max, len(candidates))):
+            sibling = rng.choice(siblings)
             pairs.append(Construction(number, group.problem, wrong, sibling, right_answers))
     return pairs
 
 
-def answers_to_rewrite(group: Group, settings: Settings) -> list[str]:
-    """The wrong answers that ended by themselves, or with --rewrite-truncated all wrong ones; those
-    of them for which there is a y+."""
-    texts = []
+def answers_to_rewrite(group: Group, settings: Settings) -> list[tuple[str, list[str]]]:
+    """Each wrong answer that may be rewritten, with all that can be its y+: the right answers that
+    ended by themselves, with --synthesis assisted those of them that show something new.
+
+    Wrong answers that were cut off count for eligibility, but are rewritten only with
+    --rewrite-truncated; none is rewritten without a y+.
+    """
+    siblings = [answer.text for answer in group.answers if answer.grade.right and answer.ended]
+    candidates = []
     for answer in group.answers:
         may_be_rewritten = answer.ended or settings.rewrite_truncated
-        if not answer.grade.right and may_be_rewritten:
-            texts.append(answer.text)
-    return [wrong for wrong in texts if siblings_of(group, wrong, settings)]
-
-
-def siblings_of(group: Group, wrong: str, settings: Settings) -> list[str]:
-    """All that can be y+ to this wrong answer: the right answers of its group that ended by
-    themselves; with --synthesis assisted, those of them that show something new."""
-    siblings = [answer.text for answer in group.answers if answer.grade.right and answer.ended]
-    if settings.synthesis == "assisted":
-        siblings = [sibling for sibling in siblings if shows_something_new(sibling, wrong)]
-    return siblings
+        if answer.grade.right or not may_be_rewritten:
+            continue
+        of_use = siblings
+        if settings.synthesis == "assisted":
+            of_use = [text for text in siblings if shows_something_new(text, answer.text)]
+        if of_use:
+            candidates.append((answer.text, of_use))
+    return candidates
 
 
 # ---------------------------------------------------------------- step 3: the synthesis prompt

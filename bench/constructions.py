@@ -4,11 +4,11 @@
         --out results/gsm8k/constructions.json
 
 Questions are answered, --questions at a time, until there are --pairs pairs of a wrong answer and a
-right sibling; both protocols ("assisted", and "unassisted", which is --synthesis instruct) rewrite
-the same pairs. --out keeps what it holds and gains "assisted_NAME" and "unassisted_NAME", with a
-second copy as "assisted" and "unassisted", which the next run replaces. All constructions go into
-OUT.NAME.jsonl beside it, to be read by hand. Until all are there they stand in
-OUT.NAME.partial.jsonl, and the same command goes on from there.
+right sibling, selected as for "assisted"; both protocols ("assisted", and "unassisted", which is
+--synthesis instruct) rewrite the same pairs. --out keeps what it holds and gains "assisted_NAME"
+and "unassisted_NAME", with a second copy as "assisted" and "unassisted", which the next run
+replaces. All constructions go into OUT.NAME.jsonl beside it, to be read by hand. Until all are
+there they stand in OUT.NAME.partial.jsonl, and the same command goes on from there.
 """
 
 import argparse

@@ -287,8 +287,9 @@ def format_parts(parts: Sequence[str], has_diagnosis: bool) -> str:
 
 def seen_of_sibling(record: Mapping[str, Any]) -> str:
     """What to add to the name of y+, for a line of samples.jsonl; "" where the policy saw all."""
-    # with --synthesis assisted, where something of y- was kept; lines of earlier versions lack it
-    return "; the policy saw the steps before its result" if record.get("kept") else ""
+    is_assisted = bool(record.get("kept"))  # lines of earlier versions lack it, and the request
+    is_whole = record["sibling"] in record.get("request", "")
+    return "; shown to the policy up to its result" if is_assisted and not is_whole else ""
 
 
 def format_construction(record: Mapping[str, Any]) -> str:

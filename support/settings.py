@@ -33,8 +33,8 @@ SYNTHESIS = (
     "how wrong answers are rewritten: instruct: the policy finds the first error and copies up to "
     "and including it (the paper); assisted: the program finds it, by a number that neither the "
     "question nor a right answer has, else by the policy's log-probs, and copies; the policy sees "
-    "a right answer without its result; brief: the program marks the first line that differs (for "
-    "the tiny model)"
+    "a right answer without its result, which must show something new; brief: the program marks "
+    "the first line that differs (for the tiny model)"
 )
 DTYPE = "of what is computed; the weights are float32. auto: bfloat16 on a GPU, float32 on a CPU"
 DTYPES = ["auto", "float32", "bfloat16"]
@@ -297,10 +297,9 @@ def check_settings(settings: Settings) -> None:
         expect(c.kl_coef == 0, "--kl-coef with --algo sft", "0", c.kl_coef)
     constructs_in_rl = c.algo == "tapo" and c.lambda_ > 0 and c.stage != "coldstart"
     if constructs_in_rl and c.dae == "own":  # a construction is compared with its question's others
-        expect(c.m_max > 1, "--m-max", "2 or more, to compare (or another --dae)", c.m_max)
-        most_wrong = c.k - c.n_pos
-        expected = "two wrong answers or more beside the right ones, to compare (or another --dae)"
-        expect(most_wrong > 1, "--k, --n-pos", expected, f"{c.k} with {c.n_pos} right ones")
+        expect(c.m_max >= 2, "--m-max", "2 or more, to compare (or another --dae)", c.m_max)
+        expected = "n_pos + 2 or more, two wrong answers to compare (or another --dae)"
+        expect(c.k >= c.n_pos + 2, "--k", expected, c.k)
     has_prefix = c.reconstruction == "prefix" or c.train_prefix
     expect(has_prefix, "--no-train-prefix", "--reconstruction prefix", c.reconstruction)
     every_round_has_one = c.updates_of_round * (c.coldstart_rounds - 1) < c.coldstart_updates

@@ -650,7 +650,7 @@ def test_the_command_shows_the_newest_constructions_in_full(
 
 def test_the_command_says_where_the_policy_saw_a_part_of_the_right_answer(construct_one):
     record = construction_record(construct_one(format_reply("a", REFLECTIVE)), 1)
-    named = "[right sibling y+; the policy saw the steps before its result]"
+    named = "[right sibling y+; shown to the policy up to its result]"
     assert named in augment.format_construction(record | {"kept": "2+2=5"})
     del record["kept"]  # as in the lines of earlier versions
     assert "[right sibling y+]" in augment.format_construction(record)

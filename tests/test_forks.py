@@ -104,6 +104,8 @@ def test_the_gold_solution_can_be_the_teacher_where_no_answer_is_right():
     assert augment.select_candidates([nothing_right], settings, 0) == []  # no sibling, no pair
     pairs = forked("augment.py").select_candidates([nothing_right], settings, 0)
     assert [pair.sibling for pair in pairs] == ["1+0=1\n#### 1"] * settings.m_max
+    nothing_right.problem = Problem("Q", "1")  # without a solution
+    assert forked("augment.py").select_candidates([nothing_right], settings, 0) == []
 
 
 def test_another_reward_moves_advantages_and_not_what_is_right(monkeypatch):

@@ -189,10 +189,11 @@ def test_runs_stand_beside_each_other_at_equal_steps_and_tokens(tmp_path):
 
 
 def test_the_page_says_where_the_policy_saw_a_part_of_the_right_answer(tmp_path):
-    lines = [made(1), made(2, kept=""), made(3, kept="2+2=5")]
+    whole = {"kept": "2+2=5", "request": "Q? 2+2=4"}  # as an earlier version showed it
+    lines = [made(1), made(2, kept=""), made(3, **whole), made(4, kept="2+2=5", request="Q?")]
     text = page_text(write_run(tmp_path / "run", [summary(0, 0.3)], lines))
     seen = [construction["seen"] for construction in constructions_on(text)]
-    assert seen == ["", "", "; the policy saw the steps before its result"]
+    assert seen == ["", "", "", "; shown to the policy up to its result"]
 
 
 def test_what_the_page_holds_of_each_construction(tmp_path):

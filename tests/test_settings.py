@@ -69,7 +69,7 @@ def test_help_begins_with_the_ten_flags_that_people_use():
         ("--algo sft --kl-coef 0.1", "--kl-coef with --algo sft: expected 0, found 0.1"),
         # a G_ref of one has no advantage: TAPO would be GRPO
         ("--m-max 1", "--m-max: expected 2 or more, to compare"),
-        ("--k 2 --n-pos 1 --n-neg 1", "--k, --n-pos: expected two wrong answers or more beside"),
+        ("--k 2 --n-pos 1 --n-neg 1", "--k: expected n_pos + 2 or more, two wrong answers to"),
         ("--reconstruction full --no-train-prefix", "--no-train-prefix: expected --reconstruction"),
         ("--coldstart-updates 5 --coldstart-rounds 4", "--coldstart-rounds: expected updates in"),
     ],
@@ -88,6 +88,8 @@ def test_a_setting_that_cannot_work_is_refused_in_one_line(flags, says):
         "--m-max 1 --algo grpo",
         "--m-max 1 --lambda 0",
         "--m-max 1 --stage coldstart",
+        "--k 2 --n-pos 1 --n-neg 1 --dae sampled",
+        "--k 2 --algo grpo",
         "--stage rl --model m --coldstart-updates 5 --coldstart-rounds 4",
         "--coldstart-updates 5 --coldstart-rounds 3",
     ],

@@ -36,7 +36,8 @@ SECOND_THOUGHTS = (
     # "Actually, it should be 43"; but not "Actually, 42 is even"
     r"actually,? (?:no\b|I (?:forgot|made|missed)\b|(?:it|that|the (?:\w+ )?\w+) should\b)",
     # "Actually, it's 43", "Sorry, 43", where the number ends the line
-    r"(?:actually|sorry|hmm+|no),? (?:(?:it|that)(?:['’]s| is) )?\W{0,5}\d[\d.,]*\W*(?=\n|\Z)",
+    r"(?:actually|sorry|hmm+),? (?:(?:it|that)(?:['’]s| is) )?"
+    r"(?=\W{0,5}\d(?:[\d.,]*\d)?\W{0,5}(?:\n|\Z))",
     r"(?:I|we) (?:forgot|miscounted|misread|miscalculated|overlooked)\b",
     r"(?:(?:I think|it seems) )?(?:I|we) (?:have )?made an? (?:\w+ )?(?:mistake|error)\b",
     r"(?:it (?:seems|appears) (?:that )?)?there (?:is|was|seems to be) an? (?:mistake|error) in\b",

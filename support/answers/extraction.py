@@ -22,6 +22,7 @@ from support.answers.doubts import (
 )
 
 MAX_STATEMENT = 300  # characters after a mark that are looked at
+AROUND_A_NUMBER = " \t\n.,!$*()\\"  # signs that can stand around one that stands alone
 
 # The end of a turn, "The answer is 4.<|im_end|>", or the beginning of the user's. At the start of a
 # text it ends nothing.
@@ -337,11 +338,14 @@ def upheld(answer: str, after: str) -> str:
 
 
 def is_confirmed(answer: str, rest: str) -> bool:
-    """Whether what follows a second thought says that the answer is right, and not another number.
+    """Whether what follows a second thought says that the answer is right, and not another number;
+    or says the answer again, and nothing else.
 
     >>> is_confirmed("42", "6 * 7 = 42, which is right"), is_confirmed("42", "No, 48 is right")
     (True, False)
     """
+    if answer and rest.strip(AROUND_A_NUMBER) == answer.strip(AROUND_A_NUMBER):
+        return True
     sentences = SENTENCE_END.split(rest)
     saying = [said for said in sentences if CONFIRMS.search(said)]
     if LAST_YES.match(rest):
