@@ -1,14 +1,16 @@
 # `make demo` trains a tiny model with TAPO and with GRPO and makes a page of both runs, `make demo-from-nothing`
 # makes the model too, `make test` checks everything, `make study` compares TAPO with GRPO and with itself without its
 # parts (hours; goes on where it stopped), `make study-small` does a part of that.
-# Each makes .venv when it is absent; needed are Python 3.10 or newer and make.
+# Each makes .venv when it is absent, and `make install` nothing else; needed are Python 3.10 or newer and make.
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: demo demo-from-nothing test study study-small clean
+.PHONY: install demo demo-from-nothing test study study-small clean
 
 # What the demo starts from; results/coldstart/README.md says how it was made.
 START = results/coldstart
+
+install: .venv/demo
 
 demo: .venv/demo
 	@if [ -e runs/demo ]; then mv runs/demo runs/demo-before-$$(date +%Y%m%d-%H%M%S); fi

@@ -150,7 +150,7 @@ class Construction:
     right_answers: list[str] = field(default_factory=list)  # all those of its group
 
     # keep_to_first_error, with --synthesis assisted alone
-    kept: str = ""  # y- up to and including its first error
+    kept: str = ""  # y- up to and including what seems to be its first error
 
     # read_reply
     reply: str = ""
@@ -165,7 +165,7 @@ class Construction:
 
     # measure: what y_ref is made of
     parts: list[str] = field(default_factory=list)  # wrong prefix, the line after it, correction
-    # of the prefix that y_ref has in common with y- ("assisted": with what was kept of it)
+    # that y_ref shares with y- from its start ("assisted": with what was kept of y-)
     prefix_tokens: int = 0
     diagnosis_tokens: int = 0  # of the line after it; 0 where that is no reflection (measure)
     prefix_share: float = 0.0  # prefix_tokens / tokens of y_ref
@@ -276,7 +276,8 @@ def labelled(name: str, lines: list[str]) -> str:
 
 
 def keep_to_first_error(policy: Policy, pair: Construction, settings: Settings) -> None:
-    """Fill in `kept`: y- up to and including its first error (support/first_error.py).
+    """Fill in `kept`: y- up to and including its first error, as far as the program can tell
+    (support/first_error.py; half of the cuts that were judged are right).
 
     Where its numbers do not tell, the policy scores y- after two requests: the bare question, and
     the bare question with y+ and two short sentences, neither of which speaks of mistakes. If y-

@@ -225,8 +225,8 @@ def own_examples(
 
 
 def chunks_of(problems: list[Problem], size: int) -> Iterator[tuple[int, list[Problem]]]:
-    """Endless (number, problems): `size` problems at a time, pass after pass. The last ones of a
-    pass can be fewer.
+    """Endless (number, problems): `size` problems at a time, as many as a step of RL asks, pass
+    after pass. The last ones of a pass can be fewer.
 
     >>> chunks = chunks_of([Problem(q, "") for q in "abc"], size=2)
     >>> [(n, [p.question for p in some]) for n, some in islice(chunks, 3)]
@@ -346,8 +346,9 @@ def construction_examples(
     made: Construction, tokenizer: Tokenizer, settings: Settings
 ) -> list[Trajectory]:
     """Examples from one construction: request -> tagged reply (the paper's format); with
-    --synthesis assisted also the begun reply -> its continuation; with --coldstart-reflect also
-    question and mistake -> diagnosis and correction."""
+    --synthesis assisted, where the diagnosis is the analysis too, also the begun reply -> its
+    continuation; with --coldstart-reflect also question and mistake -> diagnosis and
+    correction."""
     prompt = tokenizer.prompt(request_of(made, unassisted(settings)))
     reply = format_reply(made.analysis, made.y_ref)
     examples = [Trajectory(prompt, [*tokenizer.encode(reply, prompt), tokenizer.eos_id])]

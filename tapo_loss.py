@@ -130,9 +130,10 @@ def peers_of(questions: Tensor, constructed: Tensor, dae: str) -> Tensor:
 
 
 def token_weights(logp: Tensor, entropy: Tensor, parts: Tensor) -> Tensor:
-    """The weight (B, T) of each token of constructed trajectories in their loss: OTS.
+    """The weight (B, T) of each token of constructed trajectories in their loss. The place for a
+    rule of your own; as it stands, OTS.
 
-    To try another rule, change this function; measure_ots in train.py goes on logging OTS's own.
+    measure_ots in train.py logs OTS's own weights whatever stands here.
     logp, entropy: (B, T) in nats; parts: (B, T) of the constants above, which OTS does not need.
     With --no-ots this is not called.
     """

@@ -7,7 +7,8 @@
     problems -> sample K each -> grade -> select candidates -> construct -> grade
              -> advantages (decoupled) -> token weights -> loss -> one update
 
-The numbers in train_step are those of the README. GRPO is the same code with nothing constructed.
+The comments 1 to 6 in train_step are the steps of the README. GRPO is the same code with nothing
+constructed.
 OPSD and SFT, the paper's other baselines, come from support/baselines.py. The second half of this
 file, from "the loop" on, is what any trainer has.
 
