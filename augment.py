@@ -4,9 +4,10 @@ and 3).
     python augment.py RUN --show 3    # the newest constructions of a run, in full
 
     step 2, difficulty-aware candidate selection (DCS)   is_eligible, select_candidates
+      with --synthesis assisted                          shows_something_new
     step 3, construction                                 construct: synthesis_prompt, parse_reply
-      with --synthesis assisted                          before_result, shows_something_new,
-                                                         keep_to_first_error, continued
+      with --synthesis assisted                          keep_to_first_error, before_result,
+                                                         continued
 
 A wrong answer y- and a right one y+ of the same question go into a synthesis prompt. The current
 policy replies, through the same sampler, <analysis> ... </analysis><reconstruction> ...
@@ -27,8 +28,8 @@ Departures from the paper, and what it leaves open:
     tags or an analysis; the prefix is verbatim by construction, and all of y_ref is trained on,
     what the program wrote too. After "Wait," alone such a checkpoint hardly ever says what is
     wrong. Of y+ it sees the steps before the final result: shown the whole, it learns to put that
-    result behind whatever it says. A wrong answer that lacks none of the numbers which so can be
-    seen is not rewritten: the policy hardly ever says what is wrong with it
+    result behind whatever it says. A wrong answer is rewritten only if these steps of some right
+    answer hold a number that it lacks; of others the policy hardly ever says what is wrong
     (results/gsm8k/README.md).
   - brief, the tiny model's default: *the program* finds the first line in which y- differs from y+
     and marks it in the prompt. A model of 0.8 million weights does not learn in minutes to compare
@@ -165,7 +166,7 @@ class Construction:
 
     # measure: what y_ref is made of
     parts: list[str] = field(default_factory=list)  # wrong prefix, the line after it, correction
-    # that y_ref shares with y- from its start ("assisted": with what was kept of y-)
+    # tokens that y_ref shares with y- from its start ("assisted": with what was kept of y-)
     prefix_tokens: int = 0
     diagnosis_tokens: int = 0  # of the line after it; 0 where that is no reflection (measure)
     prefix_share: float = 0.0  # prefix_tokens / tokens of y_ref

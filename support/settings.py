@@ -33,8 +33,8 @@ SYNTHESIS = (
     "how wrong answers are rewritten: instruct: the policy finds the first error and copies up to "
     "and including it (the paper); assisted: the program finds it, by a number that neither the "
     "question nor a right answer has, else by the policy's log-probs, and copies; the policy sees "
-    "a right answer without its result, which must show something new; brief: the program marks "
-    "the first line that differs (for the tiny model)"
+    "the steps of a right answer before its result, with a number that the wrong one lacks; brief: "
+    "the program marks the first line that differs (for the tiny model)"
 )
 DTYPE = "of what is computed; the weights are float32. auto: bfloat16 on a GPU, float32 on a CPU"
 DTYPES = ["auto", "float32", "bfloat16"]
