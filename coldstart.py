@@ -216,7 +216,7 @@ def own_examples(
     """
     updates = settings.updates_of_round
     questions = min(settings.coldstart_questions, len(problems))
-    chunks = chunks_of(problems, settings.questions)
+    chunks = chunks_of(problems, settings.questions)  # as many at a time as in a step of RL
     for round_number in count():
         updates_made = round_number * updates
         collected = collect_round(policy, chunks, questions, settings, folder, updates_made)
@@ -225,8 +225,8 @@ def own_examples(
 
 
 def chunks_of(problems: list[Problem], size: int) -> Iterator[tuple[int, list[Problem]]]:
-    """Endless (number, problems): `size` problems at a time, as many as a step of RL asks, pass
-    after pass. The last ones of a pass can be fewer.
+    """Endless (number, problems): `size` problems at a time, pass after pass. The last ones of a
+    pass can be fewer.
 
     >>> chunks = chunks_of([Problem(q, "") for q in "abc"], size=2)
     >>> [(n, [p.question for p in some]) for n, some in islice(chunks, 3)]

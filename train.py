@@ -8,9 +8,8 @@
              -> advantages (decoupled) -> token weights -> loss -> one update
 
 The comments 1 to 6 in train_step are the steps of the README. GRPO is the same code with nothing
-constructed.
-OPSD and SFT, the paper's other baselines, come from support/baselines.py. The second half of this
-file, from "the loop" on, is what any trainer has.
+constructed. OPSD and SFT, the paper's other baselines, come from support/baselines.py. The second
+half of this file, from "the loop" on, is what any trainer has.
 
 pi_old's log-probs take no pass of their own before the update [the paper's is inferred to have
 one]: the first update of a step starts from the very weights that sampled, so its own forward pass
