@@ -1,13 +1,14 @@
-"""Micro-reflective trajectories: the policy rewrites some of its own wrong answers (README, steps 2
-and 3).
+"""Micro-reflective trajectories: the policy rewrites some of its own wrong answers.
+
+These are phases 2 and 3 of a training step (README).
 
     python augment.py RUN --show 3    # the newest constructions of a run, in full
 
-    step 2, difficulty-aware candidate selection (DCS)   is_eligible, select_candidates
-      with --synthesis assisted                          shows_something_new
-    step 3, construction                                 construct: synthesis_prompt, parse_reply
-      with --synthesis assisted                          keep_to_first_error, before_result,
-                                                         continued
+    phase 2, difficulty-aware candidate selection (DCS)   is_eligible, select_candidates
+      with --synthesis assisted                           shows_something_new
+    phase 3, construction                                 construct: synthesis_prompt, parse_reply
+      with --synthesis assisted                           keep_to_first_error, before_result,
+                                                          continued
 
 A wrong answer y- and a right one y+ of the same question go into a synthesis prompt. The current
 policy replies, through the same sampler, <analysis> ... </analysis><reconstruction> ...
@@ -64,9 +65,9 @@ from support.first_error import Reading, up_to_doubted_number, up_to_strange_num
 from support.hinted import hinted_question
 from support.metrics import format_construction
 from support.overlap import common_prefix, in_three, shared_tokens
+from support.reasoning_steps import numbers_in, reasoning_steps
 from support.reflection import is_reflective
 from support.settings import Settings
-from support.steps import numbers_in, split_steps
 from support.tokenizer import INSTRUCTION, Tokenizer
 from support.worked_lines import first_difference
 from tasks import Problem
@@ -177,7 +178,7 @@ class Construction:
     grade: Grade = NOT_GRADED
 
 
-# ---------------------------------------------------------------- step 2: candidate selection (DCS)
+# ---------------------------------------------------------------- phase 2: candidates (DCS)
 
 
 def is_eligible(group: Group, settings: Settings) -> bool:
@@ -222,7 +223,7 @@ def answers_to_rewrite(group: Group, settings: Settings) -> list[tuple[str, list
     return candidates
 
 
-# ---------------------------------------------------------------- step 3: the synthesis prompt
+# ---------------------------------------------------------------- phase 3: the synthesis prompt
 
 
 def synthesis_prompt(
@@ -273,7 +274,7 @@ def labelled(name: str, lines: list[str]) -> str:
     return "".join(f"\n{name}:{line}" for line in lines)
 
 
-# ---------------------------------------------------------------- step 3: --synthesis assisted
+# ---------------------------------------------------------------- phase 3: --synthesis assisted
 
 
 def keep_to_first_error(policy: Policy, pair: Construction, settings: Settings) -> None:
@@ -305,8 +306,8 @@ def keep_to_first_error(policy: Policy, pair: Construction, settings: Settings) 
 
 
 def before_result(answer: str) -> str:
-    """The steps of a right answer before the first one with a number of its final result; none if
-    that is the first step, or if the result has no number.
+    """The reasoning steps of a right answer before the first one with a number of its final
+    result; none if that is the first step, or if the result has no number.
 
     Whoever sees the result can copy it behind any diagnosis; whoever does not must calculate it.
 
@@ -316,7 +317,7 @@ def before_result(answer: str) -> str:
     result = extract_answer(answer, strict=False) or ""
     numbers = numbers_in(result)
     before = ""
-    for step in split_steps(visible(answer)):
+    for step in reasoning_steps(visible(answer)):
         if numbers & numbers_in(step):
             return before.rstrip()
         before += step
@@ -336,7 +337,7 @@ def shows_something_new(sibling: str, wrong: str) -> bool:
     return bool(numbers_in(before_result(sibling)) - numbers_in(wrong))
 
 
-# ---------------------------------------------------------------- step 3: what becomes of a reply
+# ---------------------------------------------------------------- phase 3: what becomes of a reply
 
 
 def construct(
@@ -559,7 +560,7 @@ def grade_constructions(constructions: list[Construction], settings: Settings) -
 def select_and_construct(
     policy: Policy, groups: list[Group], settings: Settings, seed: int
 ) -> list[Construction]:
-    """Steps 2 and 3 in one, as the cold start uses them: what the policy made of each pair,
+    """Phases 2 and 3 in one, as the cold start uses them: what the policy made of each pair,
     graded."""
     constructions = construct(policy, select_candidates(groups, settings, seed), settings, seed)
     grade_constructions(constructions, settings)

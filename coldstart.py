@@ -216,20 +216,20 @@ def own_examples(
     """
     updates = settings.updates_of_round
     questions = min(settings.coldstart_questions, len(problems))
-    chunks = chunks_of(problems, settings.questions)  # as many at a time as in a step of RL
+    portions = portions_of(problems, settings.questions)  # as many at a time as in a step of RL
     for round_number in count():
         updates_made = round_number * updates
-        collected = collect_round(policy, chunks, questions, settings, folder, updates_made)
+        collected = collect_round(policy, portions, questions, settings, folder, updates_made)
         examples = in_new_orders(collected, settings, round_number)
         yield from islice(examples, updates * settings.coldstart_batch)
 
 
-def chunks_of(problems: list[Problem], size: int) -> Iterator[tuple[int, list[Problem]]]:
+def portions_of(problems: list[Problem], size: int) -> Iterator[tuple[int, list[Problem]]]:
     """Endless (number, problems): `size` problems at a time, pass after pass. The last ones of a
     pass can be fewer.
 
-    >>> chunks = chunks_of([Problem(q, "") for q in "abc"], size=2)
-    >>> [(n, [p.question for p in some]) for n, some in islice(chunks, 3)]
+    >>> portions = portions_of([Problem(q, "") for q in "abc"], size=2)
+    >>> [(n, [p.question for p in some]) for n, some in islice(portions, 3)]
     [(0, ['a', 'b']), (1, ['c']), (2, ['a', 'b'])]
     """
     firsts = range(0, len(problems), size)
@@ -249,7 +249,7 @@ def in_new_orders(
 
 def collect_round(
     policy: Policy,
-    chunks: Iterator[tuple[int, list[Problem]]],
+    portions: Iterator[tuple[int, list[Problem]]],
     questions: int,
     settings: Settings,
     folder: RunFolder,
@@ -258,16 +258,16 @@ def collect_round(
     """Collect the examples of one round. Prints what was constructed, and warns where nothing of it
     is worth learning.
 
-    questions: to be asked at most, rounded up to whole chunks
+    questions: to be asked at most, rounded up to whole portions
     updates_made: updates of the cold start before this round
     """
     examples: list[Trajectory] = []
     counts: Counter[str] = Counter()
     wanted = math.ceil(settings.coldstart_examples / settings.coldstart_rounds)
     with progress_bar(wanted, "cold start: own answers", "example") as bar:
-        for chunk, some in chunks:
-            collect = partial(examples_from, policy, some, settings, chunk)
-            found = folder.collected(chunk, updates_made, collect)
+        for portion, some in portions:
+            collect = partial(examples_from, policy, some, settings, portion)
+            found = folder.collected(portion, updates_made, collect)
             examples += [Trajectory(*token_ids) for token_ids in found["examples"]]
             counts.update(found["counts"])
             bar.update(len(examples) - bar.n)
@@ -286,18 +286,18 @@ def collect_round(
 
 
 def examples_from(
-    policy: Policy, problems: list[Problem], settings: Settings, chunk: int
+    policy: Policy, problems: list[Problem], settings: Settings, portion: int
 ) -> dict[str, Any]:
-    """What one chunk of questions gives, as JSON: (prompt ids, token ids) of the examples, and
+    """What one portion of questions gives, as JSON: (prompt ids, token ids) of the examples, and
     counts of what was asked, answered and constructed."""
     seed = partial(seed_of, settings.seed)
-    groups = answer_problems(policy, problems, settings, seed("cold start", chunk))
+    groups = answer_problems(policy, problems, settings, seed("cold start", portion))
     examples: list[Trajectory] = []
     for group in groups:
         examples += solving_examples(group)
     counts = {"questions": len(groups), "right answers": len(examples)}
 
-    construct_seed = seed("construct", "cold start", chunk)
+    construct_seed = seed("construct", "cold start", portion)
     constructions = select_and_construct(policy, groups, settings, construct_seed)
     learned = [made for made in constructions if is_worth_learning(made, settings)]
     for made in learned:
@@ -384,10 +384,10 @@ def builtin_examples(
     mistakes: list[tuple[int, str, str]] = []
     for i, problem in enumerate(task.problems("train", seed, rungs_of(settings.data))):
         if i >= first_own and (i - first_own) % examples_per_refresh == 0:
-            refresh = i // examples_per_refresh  # names what is collected, and seeds its draws
-            collect = partial(own_mistakes, policy, problems, settings, refresh)
+            portion = i // examples_per_refresh  # names what is collected, and seeds its draws
+            collect = partial(own_mistakes, policy, problems, settings, portion)
             updates_made = i // settings.coldstart_batch
-            mistakes = folder.collected(refresh, updates_made, collect) or mistakes
+            mistakes = folder.collected(portion, updates_made, collect) or mistakes
         skill = rng.choices(SKILLS, settings.mix())[0]
         # "solve" takes a new problem each time, the others one of the policy's own mistakes, once
         # there are any
@@ -438,12 +438,12 @@ def example_text(
 
 
 def own_mistakes(
-    policy: Policy, problems: list[Problem], settings: Settings, refresh: int
+    policy: Policy, problems: list[Problem], settings: Settings, portion: int
 ) -> list[tuple[int, str, str]]:
     """(number of a problem, wrong answer, right sibling) from the policy's answers to some."""
-    seed = seed_of(settings.seed, "mistakes", refresh)
+    seed = seed_of(settings.seed, "mistakes", portion)
     rng = random.Random(seed)
-    offset = MISTAKE_QUESTIONS * refresh % max(len(problems) - MISTAKE_QUESTIONS, 1)
+    offset = MISTAKE_QUESTIONS * portion % max(len(problems) - MISTAKE_QUESTIONS, 1)
     some = problems[offset : offset + MISTAKE_QUESTIONS]
     mistakes = []
     for number, group in enumerate(answer_problems(policy, some, settings, seed), start=offset):

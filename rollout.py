@@ -121,7 +121,7 @@ class Trajectory:
     token_measures: list[list[float]] = field(default_factory=list)  # log-prob, entropy, OTS weight
 
 
-# ---------------------------------------------------------------- step 1 of a training step
+# ---------------------------------------------------------------- phase 1 of a training step
 
 
 def answer_problems(

@@ -1,11 +1,11 @@
 """The TAPO loss: advantages, token weights, clipped surrogates. Tensors in, tensors out.
 
-    step 4, decoupled advantage estimation (DAE)           decoupled_advantages
-    step 5, out-of-distribution token suppression (OTS)    token_weights
-    step 6, clipped surrogate of each token                clipped_surrogate
-    step 6, L_GRPO + lambda L_ref                          loss_scales, tapo_loss
+    phase 4, decoupled advantage estimation (DAE)           decoupled_advantages
+    phase 5, out-of-distribution token suppression (OTS)    token_weights
+    phase 6, clipped surrogate of each token                clipped_surrogate
+    phase 6, L_GRPO + lambda L_ref                          loss_scales, tapo_loss
 
-The steps are those of the README. A *sampled* trajectory is an answer of the policy to the
+The phases are those of the README. A *sampled* trajectory is an answer of the policy to the
 question; a *constructed* one, y_ref, is one of its wrong answers rewritten (augment.py). G_orig are
 a question's sampled trajectories, G_ref its constructed ones.
 
@@ -48,7 +48,7 @@ MEASURED_PARTS = {
 }
 
 
-# ---------------------------------------------------------------- step 4: advantages
+# ---------------------------------------------------------------- phase 4: advantages
 
 
 def decoupled_advantages(
@@ -63,8 +63,8 @@ def decoupled_advantages(
 
     rewards: (N,); questions: (N,) integers, the question of each trajectory, in any order;
     constructed: (N,) bool. Returns (N,). divide_by_std=False leaves out the division (Dr. GRPO).
-    Source: DeepSeekMath (GRPO) section 4.1, README step 4. With dae="own", as in the paper, sampled
-    and constructed trajectories never move each other:
+    Source: DeepSeekMath (GRPO) section 4.1; README, phase 4. With dae="own", as in the paper,
+    sampled and constructed trajectories never move each other:
 
     >>> rewards = torch.tensor([1.0, 0, 0, 0, 1, 1])  # four sampled, then two constructed
     >>> questions = torch.zeros(6, dtype=torch.long)
@@ -126,7 +126,7 @@ def peers_of(questions: Tensor, constructed: Tensor, dae: str) -> Tensor:
     raise ValueError(f"dae: expected own, batch, sampled or off, found {dae!r}")
 
 
-# ---------------------------------------------------------------- step 5: token weights
+# ---------------------------------------------------------------- phase 5: token weights
 
 
 def token_weights(logp: Tensor, entropy: Tensor, parts: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ def ots_weights(logp: Tensor, entropy: Tensor, low: float = 0.01, high: float = 
     in nats.
 
     A token as likely as the policy's typical choice has w near 1, since E[log p] = -H. One that the
-    policy would hardly say has w near 0: OTS suppresses it. Source: README step 5. Five invented
+    policy would hardly say has w near 0: OTS suppresses it. Source: README, phase 5. Five invented
     tokens; the third is "Wait", which this policy says with probability 0.005 after a line:
 
     >>> p = torch.tensor([0.97, 0.60, 0.005, 0.90, 0.30])
@@ -177,7 +177,7 @@ def token_parts(prefix: Tensor, diagnosis: Tensor, longest: int) -> Tensor:
     return parts
 
 
-# ---------------------------------------------------------------- step 6: the loss
+# ---------------------------------------------------------------- phase 6: the loss
 
 
 def clipped_surrogate(

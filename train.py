@@ -7,7 +7,7 @@
     problems -> sample K each -> grade -> select candidates -> construct -> grade
              -> advantages (decoupled) -> token weights -> loss -> one update
 
-The comments 1 to 6 in train_step are the steps of the README. GRPO is the same code with nothing
+The comments 1 to 6 in train_step are the phases of the README. GRPO is the same code with nothing
 constructed. OPSD and SFT, the paper's other baselines, come from support/baselines.py. The second
 half of this file, from "the loop" on, is what any trainer has.
 
@@ -153,7 +153,7 @@ def constructed_trajectories(
     return trajectories
 
 
-# ---------------------------------------------------------------- steps 4 to 6
+# ---------------------------------------------------------------- phases 4 to 6
 
 
 def advantages_of(batch: list[Trajectory], settings: Settings) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from support.steps import numbers_in, split_steps
+from support.reasoning_steps import numbers_in, reasoning_steps
 
 if TYPE_CHECKING:  # augment.py imports support/metrics.py, which imports this module
     from augment import Construction
@@ -39,7 +39,7 @@ def names_what_is_right(construction: Construction) -> bool:
 
 
 def numbers_of_mistake(prefix: str) -> set[str]:
-    last_step = split_steps(prefix)[-1:]  # none of an empty prefix
+    last_step = reasoning_steps(prefix)[-1:]  # none of an empty prefix
     return numbers_in("".join(last_step))
 
 

@@ -1,10 +1,11 @@
 """Where a wrong answer y- goes wrong, as far as its right siblings and the policy itself can tell.
 
-The first error is the first step of y- with a number that neither the question nor any right answer
-of the group has. In about one answer of five there is no such number. Then the policy's own
-log-probs decide: it reads y- twice, after the bare question and with y+ in sight, and the first
-error is the first step with a number that y+ makes less likely by more than DOUBT, else the step
-with the largest fall. Words do not count: two answers that say the same differ in them too.
+The first error is the first reasoning step of y- with a number that neither the question nor any
+right answer of the group has. In about one answer of five there is no such number. Then the
+policy's own log-probs decide: it reads y- twice, after the bare question and with y+ in sight, and
+the first error is the first step with a number that y+ makes less likely by more than DOUBT, else
+the step with the largest fall. Words do not count: two answers that say the same differ in them
+too.
 
 Ours, not the paper's; results/gsm8k/README.md has how often it is right, and what was tried beside
 it. Called by augment.py for --synthesis assisted.
@@ -15,7 +16,7 @@ from typing import Any
 
 from rollout import Trajectory
 from support.logprobs import score
-from support.steps import numbers_in, split_steps
+from support.reasoning_steps import numbers_in, reasoning_steps
 
 DOUBT = 1.0  # nats
 
@@ -35,7 +36,7 @@ class Reading:
 def up_to_strange_number(answer: str, given: list[str]) -> str:
     """The answer up to and including the first step with a number that none of the given texts has,
     without white space at its end; "" where there is no such step."""
-    steps = split_steps(answer)
+    steps = reasoning_steps(answer)
     last = first_strange(steps, given)
     return "" if last is None else "".join(steps[: last + 1]).rstrip()
 
@@ -63,7 +64,7 @@ def up_to_doubted_number(
 ) -> str:
     """The answer up to and including the first step that is doubted, without white space at its
     end; "" for an empty answer, and for one that does not fit into the model's context."""
-    steps = split_steps(reading.answer)
+    steps = reasoning_steps(reading.answer)
     token_ids = step_tokens(steps, reading.alone, tokenizer)
     answer_ids = [token for step in token_ids for token in step]
     longest = len(reading.informed) + len(answer_ids)

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from support.diagnosis import is_concrete, is_micro_reflective
 from support.files import InputError
+from support.reasoning_steps import whole_steps
 from support.reflection import is_reflective
-from support.steps import whole_steps
 from support.worked_lines import first_difference
 
 if TYPE_CHECKING:  # augment.py and rollout.py import this module, directly or not
@@ -108,8 +108,8 @@ def construction_metrics(constructions: Sequence[Construction]) -> dict[str, Any
 
 def construction_counts(constructions: Sequence[Construction]) -> dict[str, int]:
     """Of so many pairs: replies that parsed ("assisted": that ended by themselves); trajectories
-    whose prefix is one step of the wrong answer or more, word for word and whole; that have a
-    diagnosis right after it; one that is concrete (is_concrete); that are right.
+    whose prefix is one reasoning step of the wrong answer or more, word for word and whole; that
+    have a diagnosis right after it; one that is concrete (is_concrete); that are right.
 
     With --synthesis assisted the program sees to "verbatim", and begins the diagnosis.
     """

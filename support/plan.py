@@ -228,8 +228,8 @@ def coldstart_cost(
     device, prompt_tokens, request_tokens: as in plan_of
     """
     c = settings
-    chunks = math.ceil(min(problems, c.coldstart_questions) / c.questions)
-    questions = c.coldstart_rounds * chunks * c.questions
+    portions = math.ceil(min(problems, c.coldstart_questions) / c.questions)
+    questions = c.coldstart_rounds * portions * c.questions
     asked = questions + min(problems, c.report_questions)
     sampled = asked * (c.k * c.max_new_tokens + c.m_max * c.max_reply_tokens)
     example = max(prompt_tokens + c.max_new_tokens, constructing_tokens(c, request_tokens))

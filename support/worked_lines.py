@@ -40,11 +40,11 @@ def first_difference(wrong: list[str], right: list[str]) -> tuple[int, list[str]
     if not path:
         path = right
     common = min(len(kept), len(path))
-    step = 0
-    while step < common - 1 and wrong[kept[step]] == path[step]:
-        step += 1
-    at = kept[step]
-    return at, path[step:]
+    shared = 0
+    while shared < common - 1 and wrong[kept[shared]] == path[shared]:
+        shared += 1
+    at = kept[shared]
+    return at, path[shared:]
 
 
 def correct(solution: str, wrong: str) -> tuple[str, str]:

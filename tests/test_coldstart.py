@@ -117,8 +117,8 @@ def test_own_mistakes_come_with_a_sound_right_sibling(learned, tmp_path):
 
 
 def rounds_of(monkeypatch, folder: Path, learned: int = 1, **changes) -> Iterator[Trajectory]:
-    """The examples of two rounds of 3 updates of 2. Each chunk of questions gives two examples,
-    whose prompt is the chunk's number."""
+    """The examples of two rounds of 3 updates of 2. Each portion of questions gives two examples,
+    whose prompt is the portion's number."""
 
     def examples_from(policy, problems, settings, number):
         examples = [([number], [token]) for token in (8, 9)]
@@ -141,7 +141,7 @@ def rounds_of(monkeypatch, folder: Path, learned: int = 1, **changes) -> Iterato
 
 
 def test_each_round_learns_from_what_the_policy_of_its_moment_gave(tmp_path, monkeypatch, capsys):
-    """Two chunks of questions are enough for a round; its updates come before the next is asked."""
+    """Two portions of questions are enough for a round; its updates come before the next one."""
     examples = rounds_of(monkeypatch, tmp_path / "run")
     first = list(islice(examples, 6))
     assert capsys.readouterr().out == (
@@ -159,14 +159,14 @@ def test_each_round_learns_from_what_the_policy_of_its_moment_gave(tmp_path, mon
     assert list(islice(again, 12)) == first + second
 
 
-@pytest.mark.parametrize(("questions", "chunks"), [(3, {0, 1}), (2000, {0, 1, 2, 3})])
+@pytest.mark.parametrize(("questions", "portions"), [(3, {0, 1}), (2000, {0, 1, 2, 3})])
 def test_a_round_asks_no_more_questions_than_it_may_or_than_there_are(
-    tmp_path, monkeypatch, questions, chunks
+    tmp_path, monkeypatch, questions, portions
 ):
     """A policy that is seldom right would be asked the same questions again and again."""
     changes = {"coldstart_examples": 100, "coldstart_questions": questions, "coldstart_updates": 16}
     examples = rounds_of(monkeypatch, tmp_path / "run", **changes)
-    assert {example.prompt_ids[0] for example in islice(examples, 16)} == chunks
+    assert {example.prompt_ids[0] for example in islice(examples, 16)} == portions
 
 
 def test_each_pass_over_a_rounds_examples_has_an_order_of_its_own():

@@ -57,6 +57,12 @@ def test_another_token_weight_is_one_line():
     )
 
 
+def test_the_worked_ablation_makes_the_change_of_the_readme():
+    guide = (ROOT / "results/ablation/README.md").read_text(encoding="utf-8")
+    (change,) = re.findall(r"```diff\n.*?```", guide, re.DOTALL)
+    assert change in README
+
+
 def gradient_of(module, policy: Policy, settings: Settings) -> torch.Tensor:
     """Of two answers with advantages, by add_gradients of this module."""
     batch = [Trajectory([1, 2], [3, 4, 1]), Trajectory([1, 2], [5, 1], origin="sampled")]

@@ -194,13 +194,13 @@ def test_groups_that_cannot_be_compared_are_refused(tmp_path):
         comparison(tmp_path / "stopped", tmp_path / "base")
 
 
-def test_the_tables_of_the_readme_are_those_of_the_runs_in_results():
+def test_the_tables_of_the_worked_ablation_are_those_of_its_runs():
     from paired import comparison
 
     runs = ROOT / "results" / "ablation"
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert comparison(runs / "turn", runs / "ots") in readme
-    assert comparison(runs / "turn-sampled", runs / "sampled") in readme
+    guide = (runs / "README.md").read_text(encoding="utf-8")
+    assert comparison(runs / "turn", runs / "ots") in guide
+    assert comparison(runs / "turn-sampled", runs / "sampled") in guide
 
 
 # ---------------------------------------------------------------- bench/constructions.py

@@ -23,7 +23,7 @@ from tapo_loss import (
     token_weights,
 )
 
-# ---------------------------------------------------------------- step 4: advantages
+# ---------------------------------------------------------------- phase 4: advantages
 
 
 def group_advantages(rewards, questions, **settings):
@@ -117,7 +117,7 @@ def test_an_unknown_comparison_is_refused():
         peers_of(torch.tensor([0]), torch.tensor([False]), "none")
 
 
-# ---------------------------------------------------------------- step 5: token weights
+# ---------------------------------------------------------------- phase 5: token weights
 
 
 def test_ots_weight_is_one_for_a_typical_token_and_clamped_without_gradient():
@@ -165,7 +165,7 @@ def test_ots_weighs_every_part_alike():
     assert torch.equal(weights, token_weights(logp, entropy, parts.flip(1)))
 
 
-# ---------------------------------------------------------------- step 6: the clipped surrogate
+# ---------------------------------------------------------------- phase 6: the clipped surrogate
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_an_advantage_a_token_weighs_each_token():
     assert torch.allclose(got, expected, atol=1e-6)
 
 
-# ---------------------------------------------------------------- step 6: the KL
+# ---------------------------------------------------------------- phase 6: the KL
 
 
 def test_k3_has_the_value_of_the_kl_and_the_gradient_of_the_reverse_one():
@@ -254,7 +254,7 @@ def test_the_kl_term_has_its_coefficient_and_k3s_value():
     assert loss.item() == pytest.approx(0.5 * math.exp(-1))  # k3 = e^-1 + 1 - 1
 
 
-# ---------------------------------------------------------------- step 6: normalisation
+# ---------------------------------------------------------------- phase 6: normalisation
 
 
 @pytest.mark.parametrize(

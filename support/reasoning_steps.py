@@ -1,5 +1,7 @@
-"""An answer of a checkpoint in steps: lines, with displayed formulas and code blocks whole.
+"""The reasoning steps of a checkpoint's answer: lines, with displayed formulas and code blocks
+whole.
 
+In this file and in support/first_error.py a step is a reasoning step, elsewhere a training step.
 Called by support/first_error.py (where a wrong answer is cut), augment.py (what is shown of a right
 one), support/metrics.py (is a wrong prefix made of whole steps?) and support/diagnosis.py (does a
 diagnosis name its numbers?).
@@ -15,13 +17,13 @@ LIST_MARK = re.compile(
 LATEX_COMMA = re.compile(r"\{,\}|,\\!|(?<=\d)\\,(?=\d{3}(?!\d))")  # in 1{,}000, 1,\!000 and 1\,000
 
 
-def split_steps(text: str) -> list[str]:
-    r"""The steps of an answer; joined they are the answer again.
+def reasoning_steps(text: str) -> list[str]:
+    r"""The reasoning steps of an answer; joined they are the answer again.
 
     A step is a line with the blank lines after it. A displayed formula, from \\[ to \\] or between
     two $$, is one step with the line that it begins on; so is a code block.
 
-    >>> split_steps("We add:\n\\[\n2+2=5\n\\]\n\nSo it is 5.")
+    >>> reasoning_steps("We add:\n\\[\n2+2=5\n\\]\n\nSo it is 5.")
     ['We add:\n', '\\[\n2+2=5\n\\]\n\n', 'So it is 5.']
     """
     steps: list[str] = []
@@ -51,7 +53,7 @@ def whole_steps(answer: str, beginning: str) -> int:
     (1, 0)
     """
     text = ""
-    for number, step in enumerate(split_steps(answer), start=1):
+    for number, step in enumerate(reasoning_steps(answer), start=1):
         text += step
         if text.strip() == beginning.strip():
             return number

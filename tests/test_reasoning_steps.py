@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from support.steps import numbers_in, split_steps, whole_steps
+from support.reasoning_steps import numbers_in, reasoning_steps, whole_steps
 
 FORMULA = "We add:\n\\[\n2+2=5\n\\]\n\nSo it is 5."
 CODE = "In Python:\n```python\n\nx = 2 + 2\n\nprint(x)\n```\n```output\n5\n```\nIt is 5."
@@ -24,11 +24,11 @@ CODE = "In Python:\n```python\n\nx = 2 + 2\n\nprint(x)\n```\n```output\n5\n```\n
     ],
 )
 def test_a_step_is_a_line_a_formula_or_a_code_block(text, steps):
-    assert split_steps(text) == steps
+    assert reasoning_steps(text) == steps
 
 
 def test_code_and_its_output_are_a_step_each():
-    assert [step.strip()[:9] for step in split_steps(CODE)] == [
+    assert [step.strip()[:9] for step in reasoning_steps(CODE)] == [
         "In Python",
         "```python",
         "```output",
@@ -42,13 +42,15 @@ def test_the_steps_of_any_text_are_the_text():
         text = "".join(
             rng.choices(["a", "2=3", "\n", "\n\n", "\\[", "\\]", "```", "$$", " "], k=12)
         )
-        steps = split_steps(text)
+        steps = reasoning_steps(text)
         assert "".join(steps) == text
         assert all(steps) and (not text.strip() or all(step.strip() for step in steps))
 
 
 def test_a_beginning_is_whole_steps_or_not():
-    assert [whole_steps(FORMULA, "".join(split_steps(FORMULA)[:n])) for n in (1, 2, 3)] == [1, 2, 3]
+    steps = reasoning_steps(FORMULA)
+    beginnings = ["".join(steps[:n]) for n in (1, 2, 3)]
+    assert [whole_steps(FORMULA, beginning) for beginning in beginnings] == [1, 2, 3]
     assert whole_steps(FORMULA, "We add:\n\\[\n2+2=5") == 0
     assert whole_steps(FORMULA, "We subtract:") == whole_steps(FORMULA, "") == 0
 
