@@ -72,11 +72,11 @@ from support.tokenizer import INSTRUCTION, Tokenizer
 from support.worked_lines import first_difference
 from tasks import Problem
 
-SHORTEST_REPLY = 8  # tokens: four tags, and a word or two between them
+SHORTEST_REPLY = 8  # tokens: a word or two, and the tags around them where there are any
 TAGS = ("<analysis>", "</analysis>", "<reconstruction>", "</reconstruction>")
 TAG_IN_ANY_SPELLING = re.compile(r"</?\s*(?:analysis|reconstruction)\b", re.IGNORECASE)
 
-SYNTHESIS = {
+SYNTHESIS_PROMPTS = {  # by --synthesis
     # for a checkpoint that follows instructions
     "instruct": """Here is a problem, a wrong answer to it, and a right one.
 
@@ -182,13 +182,17 @@ class Construction:
 
 
 def is_eligible(group: Group, settings: Settings) -> bool:
-    """At least n_pos right and n_neg wrong answers: the boundary of what the policy can do."""
+    """At least n_pos right and n_neg wrong answers: the boundary of what the policy can do.
+
+    Answers that were cut off count on either side.
+    """
     wrong = len(group.answers) - group.n_right
     return group.n_right >= settings.n_pos and wrong >= settings.n_neg
 
 
 def select_candidates(groups: list[Group], settings: Settings, seed: int) -> list[Construction]:
-    """Up to m_max wrong answers of each eligible question, each paired with a right one."""
+    """Up to m_max wrong answers of each eligible question, each paired with a right one. Answers
+    of equal text are not merged [inferred]."""
     rng = random.Random(seed)
     pairs = []
     for number, group in enumerate(groups):
@@ -227,19 +231,20 @@ def answers_to_rewrite(group: Group, settings: Settings) -> list[tuple[str, list
 
 
 def synthesis_prompt(
-    question: str, wrong: str, sibling: str, style: str, reconstruction: str
+    question: str, wrong: str, sibling: str, synthesis: str, reconstruction: str
 ) -> str:
     """The request for a question x, a wrong answer y- and a right one y+.
 
-    style: "brief", "assisted" or "instruct" (--synthesis); reconstruction: "prefix" or "full"
-    (--reconstruction).
+    synthesis: "brief", "assisted" or "instruct"; reconstruction: "prefix" or "full".
     """
-    if style == "brief":
+    if synthesis == "brief":
         wrong, sibling = marked_difference(wrong, sibling)
-    elif style == "assisted":
+    elif synthesis == "assisted":
         sibling = before_result(sibling)
-    how = HOW[style, reconstruction]
-    return SYNTHESIS[style].format(question=question, wrong=wrong, sibling=sibling, how=how)
+    how = HOW[synthesis, reconstruction]
+    return SYNTHESIS_PROMPTS[synthesis].format(
+        question=question, wrong=wrong, sibling=sibling, how=how
+    )
 
 
 def request_of(pair: Construction, settings: Settings) -> str:
@@ -347,8 +352,7 @@ def construct(
 
     These are all reasons for which a reply yields no trajectory; each is counted. Of any reply:
 
-        no room for a reply        the synthesis prompt fills the context, or with "assisted"
-                                   nothing was kept of y-; nothing is sampled
+        no room for a reply        the synthesis prompt fills the context; nothing is sampled
         truncated                  the reply did not end by itself
         empty reconstruction       with "assisted": nothing was written
         leaked tag                 a tag inside the reconstruction, in any spelling
@@ -365,6 +369,8 @@ def construct(
 
     With "assisted":
 
+        no first error             y- does not fit into the context behind the request that shows
+                                   y+, so that the policy could not read it; nothing is sampled
         repeats itself             a line stands there three times
 
     A changed prefix or a missing diagnosis is no such reason.
@@ -375,11 +381,13 @@ def construct(
         if settings.synthesis == "assisted":
             keep_to_first_error(policy, pair, settings)
         prompt = prompt_of(pair, policy.tokenizer, settings)
-        if has_room(pair, prompt, policy, settings):
+        if settings.synthesis == "assisted" and not pair.kept:
+            pair.refused = "no first error"
+        elif len(prompt) + SHORTEST_REPLY >= policy.model.config.max_position_embeddings:
+            pair.refused = "no room for a reply"
+        else:
             asked.append(pair)
             prompts.append(prompt)
-        else:
-            pair.refused = "no room for a reply"
     replies = sample(
         policy.model,
         prompts,
@@ -402,12 +410,6 @@ def prompt_of(pair: Construction, tokenizer: Tokenizer, settings: Settings) -> l
     return prompt + tokenizer.encode(pair.kept + HANDOVER, after=prompt)
 
 
-def has_room(pair: Construction, prompt: list[int], policy: Policy, settings: Settings) -> bool:
-    """Whether a reply fits after the prompt; with "assisted", whether something of y- was kept."""
-    fits = len(prompt) + SHORTEST_REPLY < policy.model.config.max_position_embeddings
-    return fits and (settings.synthesis != "assisted" or pair.kept != "")
-
-
 def read_reply(
     made: Construction, reply: Rollout, tokenizer: Tokenizer, settings: Settings
 ) -> None:
@@ -427,7 +429,7 @@ def read_reply(
     made.refused = refusal(made, found.refused, reply.finish, len(token_ids), settings)
     if not made.refused:
         # without its end the policy would learn never to stop
-        made.token_ids = [*token_ids, tokenizer.eos_id]
+        made.token_ids = [*token_ids, tokenizer.end_id]
         measure(made, prompt, tokenizer)
 
 

@@ -94,7 +94,7 @@ SPEAKS_TO = re.compile(r"\byour?\b", re.IGNORECASE)
 
 # The examples of a problem Q with the solution "8-2=6|#### 6" and the wrong answer "8-2=5|#### 5",
 # where | is a line break. A model that starts from random weights also learns the column "given",
-# except in "reflect". "rewrite" serves --reconstruction full alone, and "hinted" OPSD's teacher.
+# except in "reflect". "full" serves --reconstruction full alone, and "hinted" OPSD's teacher.
 #
 #   skill      given                          learned
 #   solve      Q                              8-2=6|#### 6
@@ -102,9 +102,9 @@ SPEAKS_TO = re.compile(r"\byour?\b", re.IGNORECASE)
 #   construct  Q|wrong:8-2=5|...|right:8-2=6|...|Reflect:
 #                                             <analysis>8-2=5 should be 8-2=6.</analysis>|
 #                                             <reconstruction>8-2=5|Wait, 8-2=5 is wrong.|8-2=6|...
-#   rewrite    the same, with Rewrite:        the same analysis, <reconstruction>8-2=6|#### 6...
+#   full       the same, with Rewrite:        the same analysis, <reconstruction>8-2=6|#### 6...
 #   hinted     Q, right:...|Again:            8-2=6|#### 6
-SKILLS = ("solve", "reflect", "construct", "rewrite", "hinted")  # --coldstart-mix: their shares
+SKILLS = ("solve", "reflect", "construct", "full", "hinted")  # --coldstart-mix: their shares
 
 
 # ---------------------------------------------------------------- the training loop
@@ -351,11 +351,11 @@ def construction_examples(
     correction."""
     prompt = tokenizer.prompt(request_of(made, unassisted(settings)))
     reply = format_reply(made.analysis, made.y_ref)
-    examples = [Trajectory(prompt, [*tokenizer.encode(reply, prompt), tokenizer.eos_id])]
+    examples = [Trajectory(prompt, [*tokenizer.encode(reply, prompt), tokenizer.end_id])]
     if settings.synthesis == "assisted":
         begun = prompt_of(made, tokenizer, settings)
         going_on = tokenizer.encode(made.reply.rstrip(), after=begun)
-        examples.append(Trajectory(begun, [*going_on, tokenizer.eos_id]))
+        examples.append(Trajectory(begun, [*going_on, tokenizer.end_id]))
     if settings.coldstart_reflect:
         # The policy should learn to repair the mistake and not to make it: it is given.
         question_prompt = tokenizer.question_prompt(made.problem.question)
@@ -406,7 +406,7 @@ def as_trajectory(
 ) -> Trajectory:
     """The example as token ids: what of it is given, and what is learned."""
     prompt_ids = tokenizer.prompt(request)
-    token_ids = [*tokenizer.encode(answer, prompt_ids), tokenizer.eos_id]
+    token_ids = [*tokenizer.encode(answer, prompt_ids), tokenizer.end_id]
     if skill == "reflect":
         # The policy should learn to repair this mistake, not to make it: the mistaken lines become
         # part of the prompt.
@@ -421,19 +421,19 @@ def as_trajectory(
 
 
 def example_text(
-    skill: str, problem: Problem, wrong: str, sibling: str, style: str
+    skill: str, problem: Problem, wrong: str, sibling: str, synthesis: str
 ) -> tuple[str, str]:
     """(request, answer) that teaches one of SKILLS, from a wrong answer and a right one."""
     solution = problem.solution or ""
     analysis, reflective_answer = correct(solution, wrong)
     if skill == "construct":
-        request = synthesis_prompt(problem.question, wrong, sibling, style, "prefix")
+        request = synthesis_prompt(problem.question, wrong, sibling, synthesis, "prefix")
         return request, format_reply(analysis, reflective_answer)
-    if skill == "rewrite":
-        request = synthesis_prompt(problem.question, wrong, sibling, style, "full")
+    if skill == "full":
+        request = synthesis_prompt(problem.question, wrong, sibling, synthesis, "full")
         return request, format_reply(analysis, solution)
     if skill == "hinted":
-        return hinted_question(problem.question, sibling, style), solution
+        return hinted_question(problem.question, sibling, synthesis), solution
     return problem.question, reflective_answer if skill == "reflect" else solution
 
 
@@ -466,11 +466,11 @@ def new_policy(settings: Settings, device: str) -> Policy:
     torch.manual_seed(seed_of(settings.seed, "weights"))
     tokenizer = builtin_tokenizer(task, settings.synthesis)
     size = tokenizer.inner.get_vocab_size()
-    config = ModelConfig(vocab_size=size, eos_token_id=tokenizer.eos_id, **TINY)
+    config = ModelConfig(vocab_size=size, eos_token_id=tokenizer.end_id, **TINY)
     return Policy(Transformer(config).to(device), tokenizer)
 
 
-def builtin_tokenizer(task: Task, style: str) -> Tokenizer:
+def builtin_tokenizer(task: Task, synthesis: str) -> Tokenizer:
     """A tokenizer trained on 2,000 examples of all skills, from all rungs: every run on the ladder
     has the same."""
     rng = random.Random(0)
@@ -479,7 +479,7 @@ def builtin_tokenizer(task: Task, style: str) -> Tokenizer:
     for i, problem in enumerate(islice(task.problems("train", 0, all_rungs), 2000)):
         skill = SKILLS[i % len(SKILLS)]
         wrong = task.spoil(problem, rng)
-        request, answer = example_text(skill, problem, wrong, problem.solution or "", style)
+        request, answer = example_text(skill, problem, wrong, problem.solution or "", synthesis)
         texts.append(PLAIN.format(text=request) + answer)
     return Tokenizer.train(texts, TAGS)
 

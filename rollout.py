@@ -1,4 +1,4 @@
-"""The sampler: prompts in, token ids with their log-probs out. Step 1: answers, graded.
+"""The sampler: prompts in, token ids with their log-probs out. Phase 1 of a training step.
 
 Each token comes with its log-prob. Training samples and scores at one temperature, and nothing is
 cut off (no top-k, no top-p): the distribution is the policy's own.

@@ -34,8 +34,9 @@ from torch import Tensor
 
 # The parts of a constructed trajectory, by which tokens are weighted and measured.
 PREFIX = 1  # what y_ref and y- have in common from the start; meant to end with the error
-# The first token of the diagnosis, if there is one: the decision to reflect. Usually "Wait", or a
-# line break where the prefix ends without one (example in augment.measure).
+# The first token after the prefix, if a diagnosis follows there: usually "Wait", where the policy
+# decides to reflect, or a line break where the prefix ends without one (example in
+# augment.measure).
 TURN = 2
 REST_OF_DIAGNOSIS = 3
 CORRECTION = 4  # what follows it
@@ -131,11 +132,10 @@ def peers_of(questions: Tensor, constructed: Tensor, dae: str) -> Tensor:
 
 def token_weights(logp: Tensor, entropy: Tensor, parts: Tensor) -> Tensor:
     """The weight (B, T) of each token of constructed trajectories in their loss. The place for a
-    rule of your own; as it stands, OTS.
+    rule of your own; as it stands, OTS. With --no-ots this is not called.
 
-    measure_ots in train.py logs OTS's own weights whatever stands here.
     logp, entropy: (B, T) in nats; parts: (B, T) of the constants above, which OTS does not need.
-    With --no-ots this is not called.
+    What is logged (train.measure_ots) are OTS's own weights, whatever stands here.
     """
     return ots_weights(logp, entropy)
 
@@ -166,8 +166,8 @@ def token_parts(prefix: Tensor, diagnosis: Tensor, longest: int) -> Tensor:
     >>> token_parts(torch.tensor([2, 2]), torch.tensor([3, 0]), longest=7).tolist()
     [[1, 1, 2, 3, 3, 4, 4], [1, 1, 5, 5, 5, 5, 5]]
     """
-    steps = torch.arange(longest, device=prefix.device)  # (T,)
-    place = steps - prefix[:, None]  # (B, T) from the prefix's end on
+    positions = torch.arange(longest, device=prefix.device)  # (T,)
+    place = positions - prefix[:, None]  # (B, T) from the prefix's end on
     diagnosis = diagnosis[:, None]  # (B, 1)
     parts = torch.full_like(place, CORRECTION)
     parts[place < diagnosis] = REST_OF_DIAGNOSIS

@@ -11,10 +11,6 @@ The comments 1 to 6 in train_step are the phases of the README. GRPO is the same
 constructed. OPSD and SFT, the paper's other baselines, come from support/baselines.py. The second
 half of this file, from "the loop" on, is what any trainer has.
 
-pi_old's log-probs take no pass of their own before the update [the paper's is inferred to have
-one]: the first update of a step starts from the very weights that sampled, so its own forward pass
-gives them.
-
 Letters in shapes: N trajectories of a step, B those of a micro-batch, T tokens of the longest
 answer.
 """
@@ -67,18 +63,18 @@ def train_step(
     laps = Laps()
 
     # 1  K answers to each question, each graded by the checker
-    seed = seed_of(settings.seed, "rollout", step)
-    groups = answer_problems(policy, problems, settings, seed)
+    rollout_seed = seed_of(settings.seed, "rollout", step)
+    groups = answer_problems(policy, problems, settings, rollout_seed)
     laps.lap("sample")
 
     # 2  questions at the edge of what the policy can do (DCS): some of their wrong answers, each
     #    with a right sibling. A pair is a Construction that has still to be filled in.
     eligible = [is_eligible(group, settings) for group in groups]
-    seed = seed_of(settings.seed, "construct", step)
-    pairs = select_candidates(groups, settings, seed) if settings.constructs else []
+    construct_seed = seed_of(settings.seed, "construct", step)
+    pairs = select_candidates(groups, settings, construct_seed) if settings.constructs else []
 
     # 3  the policy rewrites them: its own wrong beginning, a diagnosis, the correction
-    constructions = construct(policy, pairs, settings, seed)  # the pairs, filled in
+    constructions = construct(policy, pairs, settings, construct_seed)  # the pairs, filled in
     grade_constructions(constructions, settings)
     laps.lap("construct")
 
@@ -110,7 +106,7 @@ class StepReport:
     constructed: list[Trajectory]  # one for each construction that was not refused, in their order
     update: dict[str, Any]  # metrics of the update
     kl: float | None  # to the starting policy, nats a token
-    seconds: dict[str, float]  # by phase
+    seconds: dict[str, float]  # of "sample" (phase 1), "construct" (2, 3), "update" (4 to 6)
 
 
 def sampled_trajectories(groups: list[Group]) -> list[Trajectory]:
@@ -270,10 +266,11 @@ def add_gradients(
 
         if micro.old_logp is None:
             # The weights have not moved since the answers were sampled, so these are pi_old's
-            # log-probs, and the ratio is 1: clipping acts with --updates above 1 alone. Of a
-            # sampled answer the sampler's would do too. Those of a constructed trajectory must be
-            # computed here: it was sampled under the synthesis prompt and is trained under the bare
-            # question, where its tokens have other probabilities.
+            # log-probs, without a pass of their own, and the ratio is 1: clipping acts with
+            # --updates above 1 alone. Of a sampled answer the sampler's would do too. Those of a
+            # constructed trajectory must be computed here: it was sampled under the synthesis
+            # prompt and is trained under the bare question, where its tokens have other
+            # probabilities.
             micro.old_logp = logp.detach()  # (B, T)
             if parts is None:
                 measure_mismatch(micro, mask, means)
@@ -465,7 +462,7 @@ def train(run: Run, checkpoint: Path) -> None:
     run.tokens_generated = state["tokens_generated"]
     steps_made = step_of(checkpoint)
     before = run.measured_or_logged(0)
-    start_model = starting_policy(run)
+    start_model = load_start_model(run)
 
     bar = progress_bar(settings.steps, settings.algo, "step", initial=steps_made)
     with Interrupts() as interrupts, bar:
@@ -488,7 +485,8 @@ def train(run: Run, checkpoint: Path) -> None:
                 run.save(step + 1, optimizer)
             if stops:
                 break  # leaving Interrupts then raises KeyboardInterrupt
-    print_outcome(run, before)
+    after = run.measured_or_logged(settings.steps)
+    print_outcome(run, before, after)
 
 
 WARNING_STEPS = 5  # after which too few constructions are warned of
@@ -531,8 +529,8 @@ def is_due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def starting_policy(run: Run) -> Transformer | None:
-    """The policy that RL began with, where a KL to it is wanted."""
+def load_start_model(run: Run) -> Transformer | None:
+    """The model of the policy that RL began with, where a KL to it is wanted."""
     if not (run.settings.kl_rows or run.settings.kl_coef):
         return None
     start_model = Transformer.from_pretrained(run.folder.checkpoint(0))
@@ -540,8 +538,8 @@ def starting_policy(run: Run) -> Transformer | None:
     return start_model.to(run.policy.model.device).requires_grad_(False)
 
 
-def print_outcome(run: Run, before: dict[str, Any]) -> None:
-    """A construction of the run, and the table before and after."""
+def print_outcome(run: Run, before: dict[str, Any], after: dict[str, Any]) -> None:
+    """A construction of the run, and the table of what was measured before and after."""
     settings = run.settings
     print(f"\ncheckpoint: {run.folder.checkpoint(settings.steps)}\n")
     for record in reversed(read_lines(run.folder.path / "samples.jsonl")):
@@ -553,7 +551,6 @@ def print_outcome(run: Run, before: dict[str, Any]) -> None:
     if settings.constructs:
         counts = metrics.counts_of_steps(run.folder.logged("rl"))
         print(f"constructed in all: {metrics.format_counts(counts)}\n")
-    after = run.measured_or_logged(settings.steps)
     drawn = f"sampled at temperature {settings.temperature}, seed {settings.seed}"
     print(f"{len(run.held_out)} held-out problems, {drawn}:\n")
     print(format_table({"before RL": before, f"{settings.algo}, {settings.steps} steps": after}))
@@ -612,14 +609,14 @@ def print_plan(run: Run) -> None:
     longest = max((p.question for p in run.problems + run.held_out), key=len)
     tokenizer = run.policy.tokenizer
     requests = [
-        tokenizer.prompt(augment.synthesis_prompt(longest, "", "", style, settings.reconstruction))
-        for style in (settings.synthesis, augment.unassisted(settings).synthesis)
+        augment.synthesis_prompt(longest, "", "", synthesis, settings.reconstruction)
+        for synthesis in (settings.synthesis, augment.unassisted(settings).synthesis)
     ]
     config = run.policy.model.config
     sizes: dict[str, Any] = {
         "device": run.policy.model.device.type,
         "prompt_tokens": len(tokenizer.question_prompt(longest)),
-        "request_tokens": max(len(request) for request in requests),
+        "request_tokens": max(len(tokenizer.prompt(request)) for request in requests),
     }
     planned = plan.plan_of(
         settings,

@@ -59,7 +59,7 @@ def make_folder(folder: Path, shape: dict[str, Any]) -> None:
     problems = list(islice(builtin.problems("train", 0, builtin.TRAINED), 64))
     tokenizer = Tokenizer.train([PLAIN.format(text=p.question) for p in problems], TAGS)
     torch.manual_seed(0)
-    Transformer(smollm2_config(**shape, eos_token_id=tokenizer.eos_id)).save_pretrained(folder)
+    Transformer(smollm2_config(**shape, eos_token_id=tokenizer.end_id)).save_pretrained(folder)
     tokenizer.save(folder)
     lines = [json.dumps({"question": p.question, "answer": p.answer}) for p in problems]
     (folder / "problems.jsonl").write_text("\n".join(lines) + "\n")

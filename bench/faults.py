@@ -72,13 +72,13 @@ def make_start(folder: Path) -> None:
     tokenizer = Tokenizer.train([PLAIN.format(text=text) + answer for text, answer in texts], TAGS)
     size = tokenizer.inner.get_vocab_size()
     torch.manual_seed(0)
-    model = Transformer(ModelConfig(vocab_size=size, eos_token_id=tokenizer.eos_id, **SHAPE))
+    model = Transformer(ModelConfig(vocab_size=size, eos_token_id=tokenizer.end_id, **SHAPE))
     optimizer = adamw(model.parameters(), 1e-2)
     for _ in range(120):
         batch = []
         for _ in range(16):
             text, answer = request_and_answer(rng)
-            token_ids = [*tokenizer.encode(answer), tokenizer.eos_id]
+            token_ids = [*tokenizer.encode(answer), tokenizer.end_id]
             batch.append(Trajectory(tokenizer.prompt(text), token_ids))
         supervised_gradients(model, batch, 4096)
         clipped_update(model, [optimizer], 1e-2, 1.0)

@@ -11,13 +11,13 @@ HINTED = {  # for the tiny model (--synthesis brief), and for a checkpoint
 }
 
 
-def hinted_question(question: str, sibling: str, style: str) -> str:
-    """What the policy is asked when it may see the right answer `sibling`; style: --synthesis.
+def hinted_question(question: str, sibling: str, synthesis: str) -> str:
+    """What the policy is asked when it may see the right answer `sibling`, for this --synthesis.
 
     >>> hinted_question("What is 2+2?", "2+2=4\\n#### 4", "brief")
     'What is 2+2?\\nright:2+2=4\\nright:#### 4\\nAgain:'
     """
-    if style == "brief":  # every line says what it is, as in the synthesis prompt
+    if synthesis == "brief":  # every line says what it is, as in the synthesis prompt
         sibling = "\n".join(f"right:{line}" for line in sibling.split("\n"))
-    wording = "brief" if style == "brief" else "instruct"
+    wording = "brief" if synthesis == "brief" else "instruct"
     return HINTED[wording].format(question=question, sibling=sibling)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from support.cli import ArgumentParser
-from support.files import InputError
+from support.files import InputError, note
 from support.runs import RunFolder
 
 ALGO = "sft: on right constructions alone; opsd: distillation, a right answer in sight"
@@ -325,8 +325,16 @@ def check_number(name: str, value: Any) -> None:
         expect(value > 0 or name in MAY_BE_ZERO, flag_of(name), "more than 0", value)
 
 
+TINY_DEFAULTS = (
+    "these are the settings of a tiny model on built-in problems: {brief}, a learning rate of "
+    "{lr}, in the cold start {coldstart_lr}. For another checkpoint on --data {data} begin with "
+    "--preset gsm8k"
+)
+
+
 def check_start(settings: Settings, can_start_anew: bool) -> None:
-    """Raises InputError for settings that cannot start on their problems.
+    """Raises InputError for settings that cannot start on their problems; a note says where those
+    of the tiny model meet problems that are not its own.
 
     can_start_anew: whether a program can teach a model of random weights to solve them
     """
@@ -339,3 +347,5 @@ def check_start(settings: Settings, can_start_anew: bool) -> None:
         fits = settings.n_pos + settings.n_neg <= settings.k
         found = f"{settings.n_pos} + {settings.n_neg} with k = {settings.k}"
         expect(fits, "--n-pos, --n-neg", "n_pos + n_neg <= k", found)
+    if settings.constructs and settings.synthesis == "brief" and not can_start_anew:
+        note(TINY_DEFAULTS.format(brief="--synthesis brief", **vars(settings)))

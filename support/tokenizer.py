@@ -55,7 +55,8 @@ class Tokenizer:
     chat_template: the Jinja source, None for the plain layout
     eos, names: the special tokens that a chat template may mention, eos_token and others
 
-    eos_id ends an answer that we write, and stop_ids end one that the policy writes.
+    end_id ends an answer that we write: the token that ends a turn of the chat template, where
+    there is one, else the eos_token. stop_ids, both of them, end one that the policy writes.
     """
 
     def __init__(
@@ -74,8 +75,8 @@ class Tokenizer:
         self.specials = [token.content for token in added if token.special]
         end_of_text = int(inner.token_to_id(eos) or 0)
         end_of_turn = self.find_turn_end()
-        self.eos_id = end_of_text if end_of_turn is None else end_of_turn
-        self.stop_ids = sorted({end_of_text, self.eos_id})
+        self.end_id = end_of_text if end_of_turn is None else end_of_turn
+        self.stop_ids = sorted({end_of_text, self.end_id})
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str], vocab_size: int) -> "Tokenizer":

@@ -181,7 +181,7 @@ def learned(tmp_path_factory) -> Path:
         "qwen3",
         vocab_size=tokenizer.inner.get_vocab_size(),
         max_position_embeddings=256,
-        eos_token_id=tokenizer.eos_id,
+        eos_token_id=tokenizer.end_id,
     )
     torch.manual_seed(0)
     model = Transformer(config)
@@ -210,7 +210,7 @@ def request_and_answer(rng: random.Random) -> tuple[str, str]:
 
 
 def as_trajectory(tokenizer: Tokenizer, request: str, answer: str) -> Trajectory:
-    return Trajectory(tokenizer.prompt(request), [*tokenizer.encode(answer), tokenizer.eos_id])
+    return Trajectory(tokenizer.prompt(request), [*tokenizer.encode(answer), tokenizer.end_id])
 
 
 def learn(

@@ -280,7 +280,7 @@ def construct_one(tokenizer, monkeypatch):
                 asked.extend(prompts)
             ids = tokenizer.encode(reply)
             if finish == "stop":
-                ids = [*ids, tokenizer.eos_id]
+                ids = [*ids, tokenizer.end_id]
             return [[Rollout(prompt, ids, [0.0] * len(ids), finish)] for prompt in prompts]
 
         monkeypatch.setattr(augment, "sample", replies)
@@ -299,9 +299,9 @@ def test_a_construction_is_tokenised_once_and_ended_and_verified(tokenizer, cons
     reply = format_reply("2+2=5 should be 2+2=4.", REFLECTIVE)
     made = construct_one(reply, asked=asked)
     assert made.refused == "" and made.grade == Grade(right=True, reward=1.0)
-    assert made.token_ids == [*tokenizer.encode(REFLECTIVE), tokenizer.eos_id]
+    assert made.token_ids == [*tokenizer.encode(REFLECTIVE), tokenizer.end_id]
     assert tokenizer.decode(made.token_ids) == made.y_ref == REFLECTIVE
-    assert made.token_ids.count(tokenizer.eos_id) == 1
+    assert made.token_ids.count(tokenizer.end_id) == 1
     assert made.reply == reply and made.reply_tokens == len(tokenizer.encode(reply)) + 1
     assert asked == [tokenizer.prompt(synthesis_prompt("Q?", WRONG, RIGHT, "brief", "prefix"))]
 
@@ -317,7 +317,7 @@ def test_a_construction_ends_as_a_turn_of_the_template_ends(tokenizer, monkeypat
     tokenizer.inner.add_special_tokens(["<|turn|>"])
     chat = Tokenizer(tokenizer.inner, {}, TEMPLATE, "<|end|>")
     turn = tokenizer.inner.token_to_id("<|turn|>")
-    for name in ("eos_id", "stop_ids", "chat_template"):
+    for name in ("end_id", "stop_ids", "chat_template"):
         monkeypatch.setattr(tokenizer, name, getattr(chat, name))
     made = construct_one(format_reply("a", REFLECTIVE))
     assert made.token_ids == [*tokenizer.encode(REFLECTIVE), turn]
@@ -335,7 +335,7 @@ def test_a_construction_is_tokenised_as_it_stands_behind_the_bare_question(
     after = tokenizer.encode(REFLECTIVE, after=prompt)
     assert alone != after and tokenizer.decode(after) == REFLECTIVE
     made = construct_one(format_reply("a", REFLECTIVE))
-    assert made.token_ids == [*after, tokenizer.eos_id]
+    assert made.token_ids == [*after, tokenizer.end_id]
     wrong = tokenizer.encode(WRONG, after=prompt)
     assert made.prefix_tokens == common_prefix(after, wrong) > 0
     assert made.parts == ["2+2=5", "Wait, 2+2=5 is wrong.", RIGHT]
@@ -478,7 +478,7 @@ class Assisted:
         replies = []
         for prompt in prompts:
             self.asked.append(self.tokenizer.decode(prompt))
-            ids = [*self.tokenizer.encode(self.reply, after=prompt), self.tokenizer.eos_id]
+            ids = [*self.tokenizer.encode(self.reply, after=prompt), self.tokenizer.end_id]
             replies.append([Rollout(prompt, ids, [0.0] * len(ids), "stop")])
         return replies
 
@@ -596,10 +596,10 @@ def test_three_formulas_are_no_repetition(letters, monkeypatch):
 
 def test_an_answer_too_long_to_be_read_beside_the_right_one_is_not_rewritten(letters, monkeypatch):
     policy = Assisted(letters, monkeypatch, {"5": 2.0}, FIXED)
-    assert policy.construct("").refused == "no room for a reply"  # nor is an empty one
+    assert policy.construct("").refused == "no first error"  # nor is an empty one
     policy.model.config.max_position_embeddings = 100
     made = policy.construct()
-    assert made.refused == "no room for a reply" and policy.asked == [] and made.kept == ""
+    assert made.refused == "no first error" and policy.asked == [] and made.kept == ""
 
 
 def test_an_answer_that_was_read_but_has_no_room_for_a_reply_is_not_rewritten(letters, monkeypatch):

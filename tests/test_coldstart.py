@@ -64,7 +64,7 @@ def test_reflecting_examples_teach_to_repair_and_not_to_err():
         assert diagnosis.startswith("Wait, ") and diagnosis.endswith(" is wrong.")
         mistake = diagnosis.removeprefix("Wait, ").removesuffix(" is wrong.")
         assert given.rstrip().endswith(mistake)
-        assert rest[-1].startswith("#### ") and example.token_ids[-1] == tokenizer.eos_id
+        assert rest[-1].startswith("#### ") and example.token_ids[-1] == tokenizer.end_id
 
 
 def test_other_examples_teach_their_request_too():
@@ -87,7 +87,7 @@ def test_cold_start_examples_teach_the_formats_that_are_read_back():
         bare, reflective = made["reflect"]
         assert bare == question and is_reflective(reflective)
 
-        formats = (("construct", "prefix", reflective), ("rewrite", "full", solution))
+        formats = (("construct", "prefix", reflective), ("full", "full", solution))
         for skill, reconstruction, text in formats:
             request, reply = made[skill]
             assert request == synthesis_prompt(question, wrong, solution, "brief", reconstruction)
@@ -295,7 +295,7 @@ def test_an_assisted_construction_teaches_the_papers_format_and_to_go_on(learned
     assert tokenizer.decode(going_on.prompt_ids).endswith("2+2=5\n\nWait, it should be")
     assert tokenizer.decode(going_on.token_ids) == " 4.\n2+2=4"
     for example in (constructing, going_on):
-        assert example.token_ids[-1] == tokenizer.eos_id
+        assert example.token_ids[-1] == tokenizer.end_id
     alone = construction_examples(made, tokenizer, replace(settings, synthesis="instruct"))
     assert alone == [constructing]
 
@@ -303,7 +303,7 @@ def test_an_assisted_construction_teaches_the_papers_format_and_to_go_on(learned
 def test_with_coldstart_reflect_a_construction_teaches_to_repair_the_mistake_too(learned):
     tokenizer = Policy.from_pretrained(str(learned), "cpu").tokenizer
     made = repaired()
-    made.token_ids = [*tokenizer.encode(made.y_ref), tokenizer.eos_id]
+    made.token_ids = [*tokenizer.encode(made.y_ref), tokenizer.end_id]
     made.prefix_tokens = len(tokenizer.encode(made.parts[0]))
     settings = Settings(synthesis="instruct")
     _, reflecting = construction_examples(made, tokenizer, settings)
@@ -313,7 +313,7 @@ def test_with_coldstart_reflect_a_construction_teaches_to_repair_the_mistake_too
     given = tokenizer.decode(reflecting.prompt_ids)
     assert given.endswith(made.parts[0])  # the mistake is not learned
     assert tokenizer.decode(reflecting.token_ids).strip().startswith("Wait, it")
-    assert reflecting.token_ids[-1] == tokenizer.eos_id
+    assert reflecting.token_ids[-1] == tokenizer.end_id
 
 
 def test_what_a_construction_teaches_has_the_spaces_of_its_reply_with_sentencepiece():

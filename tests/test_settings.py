@@ -8,7 +8,15 @@ import zlib
 import pytest
 
 from support.files import InputError
-from support.settings import PRESETS, Settings, check_settings, make_parser, parse_settings, seed_of
+from support.settings import (
+    PRESETS,
+    Settings,
+    check_settings,
+    check_start,
+    make_parser,
+    parse_settings,
+    seed_of,
+)
 
 
 def test_presets_are_defaults_and_flags_win():
@@ -167,3 +175,23 @@ def test_each_use_of_random_numbers_has_a_seed_that_never_changes():
     """A run that is resumed, perhaps on another machine, must draw what it would have drawn."""
     assert seed_of(3, "rollout", 5) == zlib.crc32(b"(3, 'rollout', 5)") == 199739896
     assert len({seed_of(3, "rollout", 5), seed_of(3, "rollout", 6), seed_of(4, "rollout", 5)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "can_start_anew", "is_said"),
+    [
+        ({}, False, True),
+        ({}, True, False),
+        ({"algo": "grpo"}, False, False),  # constructs nothing
+        (PRESETS["gsm8k"], False, False),
+    ],
+)
+def test_the_tiny_models_settings_on_other_problems_are_noted(
+    capsys, changes, can_start_anew, is_said
+):
+    """They would ruin a checkpoint, with a learning rate 200 times its own, without a word."""
+    settings = Settings(**{"model": "folder", "data": "problems.jsonl", **changes})
+    check_start(settings, can_start_anew)
+    err = capsys.readouterr().err
+    note = "--synthesis brief, a learning rate of 0.0002, in the cold start 0.004"
+    assert (note in err and "--preset gsm8k" in err) is is_said

@@ -38,7 +38,7 @@ def test_the_tiny_tokenizer_splits_digits_and_gives_texts_back(tokenizer):
 def test_the_pieces_of_tokens_join_to_their_text(tokenizer, text):
     spaced = sentencepiece("first")
     for ours in (tokenizer, spaced):
-        ids = [*ours.encode(text), ours.eos_id]
+        ids = [*ours.encode(text), ours.end_id]
         pieces = ours.pieces(ids)
         assert len(pieces) == len(ids) and "".join(pieces) == ours.decode(ids)
         assert pieces[-1] == "" and "\ufffd" not in "".join(pieces)
@@ -49,15 +49,15 @@ def test_the_pieces_of_tokens_join_to_their_text(tokenizer, text):
 
 def test_a_special_token_spelled_in_an_answer_stays_text(tokenizer):
     """Else an answer could end itself in the middle, or fake a turn."""
-    assert tokenizer.encode("<|end|>") != [tokenizer.eos_id]
-    assert tokenizer.eos_id not in tokenizer.encode("a <|end|> b")
+    assert tokenizer.encode("<|end|>") != [tokenizer.end_id]
+    assert tokenizer.end_id not in tokenizer.encode("a <|end|> b")
 
 
 def test_a_tokenizer_folder_comes_back_as_it_was(tokenizer, tmp_path):
     tokenizer.save(tmp_path)
     again = Tokenizer.from_pretrained(tmp_path, 600)
     assert again.encode("8-2=6") == tokenizer.encode("8-2=6")
-    assert again.eos_id == tokenizer.eos_id and again.stop_ids == tokenizer.stop_ids
+    assert again.end_id == tokenizer.end_id and again.stop_ids == tokenizer.stop_ids
     assert again.question_prompt("How many?") == tokenizer.question_prompt("How many?")
 
 
@@ -77,8 +77,8 @@ def test_every_stop_id_of_a_checkpoint_is_known(tokenizer, tmp_path):
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": [7, 9]}')
     (tmp_path / "config.json").write_text('{"eos_token_id": 8}')
     again = Tokenizer.from_pretrained(tmp_path, 600)
-    assert again.eos_id == tokenizer.eos_id
-    assert again.stop_ids == sorted({7, 8, 9, tokenizer.eos_id})
+    assert again.end_id == tokenizer.end_id
+    assert again.stop_ids == sorted({7, 8, 9, tokenizer.end_id})
 
 
 def test_the_end_of_a_text_is_known_by_name_or_else_by_the_files_first_stop_id(tokenizer, tmp_path):
@@ -86,9 +86,9 @@ def test_the_end_of_a_text_is_known_by_name_or_else_by_the_files_first_stop_id(t
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": [7, 9]}')
     settings = tmp_path / "tokenizer_config.json"
     settings.write_text('{"eos_token": {"content": "<|end|>"}, "added_tokens_decoder": {"0": {}}}')
-    assert Tokenizer.from_pretrained(tmp_path, 600).eos_id == tokenizer.eos_id
+    assert Tokenizer.from_pretrained(tmp_path, 600).end_id == tokenizer.end_id
     settings.write_text('{"eos_token": null}')
-    assert Tokenizer.from_pretrained(tmp_path, 600).eos_id == 7
+    assert Tokenizer.from_pretrained(tmp_path, 600).end_id == 7
     settings.write_text('{"eos_token": "</s>"}')
     with pytest.raises(InputError, match="expected an eos_token that the tokenizer knows"):
         Tokenizer.from_pretrained(tmp_path, 600)
@@ -105,7 +105,7 @@ def test_the_chat_template_is_used_where_there_is_one(tokenizer):
     ids = tokenizer.question_prompt("How many?")
     text = tokenizer.inner.decode(ids, skip_special_tokens=False)
     assert text == f"<|user|>{INSTRUCTION.format(question='How many?')}<|end|>\n<|assistant|>"
-    assert tokenizer.eos_id in ids  # specials of the template are specials
+    assert tokenizer.end_id in ids  # specials of the template are specials
 
 
 def test_the_template_file_comes_before_the_settings_and_default_before_other_names(
@@ -141,7 +141,7 @@ def test_chat_prompts_equal_transformers(smollm2):
     messages = [{"role": "user", "content": INSTRUCTION.format(question="What is 12 + 30?")}]
     expected = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     assert ours.question_prompt("What is 12 + 30?") == expected
-    assert ours.decode([ours.eos_id]) == "" and ours.stop_ids == [2]
+    assert ours.decode([ours.end_id]) == "" and ours.stop_ids == [2]
 
 
 def test_a_prompt_longer_than_the_context_is_found_before_training(tokenizer):
@@ -220,11 +220,11 @@ def test_an_answer_ends_with_the_token_that_ends_a_turn_of_the_template(tokenize
     template, eos, expected = TURN_ENDS[name]
     chat_folder(tokenizer, tmp_path, eos_token=eos, chat_template=template)
     ours = Tokenizer.from_pretrained(tmp_path, 600)
-    assert token_name(ours, ours.eos_id) == expected
+    assert token_name(ours, ours.end_id) == expected
     assert {token_name(ours, i) for i in ours.stop_ids} == {eos, expected}
 
     example = as_trajectory("solve", "Q?", "#### 4", "", ours, Settings(model="any"))
-    assert example.token_ids == [*ours.encode("#### 4"), ours.eos_id]
+    assert example.token_ids == [*ours.encode("#### 4"), ours.end_id]
 
 
 def test_runs_of_spaces_that_are_tokens_end_no_turn(tokenizer, tmp_path):
@@ -232,7 +232,7 @@ def test_runs_of_spaces_that_are_tokens_end_no_turn(tokenizer, tmp_path):
     template = CHATML.replace("<|im_end|>\n", "\n\n  <|im_end|>")
     chat_folder(tokenizer, tmp_path, chat_template=template)
     ours = Tokenizer.from_pretrained(tmp_path, 600)
-    assert token_name(ours, ours.eos_id) == "<|im_end|>"
+    assert token_name(ours, ours.end_id) == "<|im_end|>"
 
 
 def test_the_stop_ids_of_the_files_stay(tokenizer, tmp_path):
@@ -266,7 +266,7 @@ def test_an_answer_behind_its_prompt_has_no_word_boundary_of_its_own(kind, answe
     ours.inner.encode_special_tokens = False
     assert ours.inner.encode(rendered + answer, add_special_tokens=False).ids == prompt + ids
     example = as_trajectory("solve", "How many?", answer, "", ours, Settings(model="any"))
-    assert example.token_ids == [*ids, ours.eos_id]
+    assert example.token_ids == [*ids, ours.end_id]
 
 
 @pytest.mark.parametrize("kind", ["Prepend", "first", "always"])
@@ -295,7 +295,7 @@ def test_an_answer_keeps_white_space_and_spelled_tokens_behind_a_prompt(kind):
     prompt = ours.question_prompt("How many?")
     assert token_name(ours, ours.encode(" four", after=prompt)[0]).startswith(BOUNDARY)
     spelled = ours.encode("</s> four", after=prompt)
-    assert ours.eos_id not in spelled and ours.decode(spelled) == "</s> four"
+    assert ours.end_id not in spelled and ours.decode(spelled) == "</s> four"
 
 
 @pytest.mark.parametrize("kind", ["Prepend", "first", "always"])
@@ -514,7 +514,7 @@ def test_of_several_special_tokens_those_of_transformers_are_taken(
             Tokenizer.from_pretrained(tmp_path, 600)
         return
     ours = Tokenizer.from_pretrained(tmp_path, 600)
-    assert ours.eos_id == theirs.eos_token_id
+    assert ours.end_id == theirs.eos_token_id
     assert ours.prompt(QUESTION[0]["content"]) == prompt_of_transformers(tmp_path)
     (tmp_path / "saved").mkdir()
     ours.save(tmp_path / "saved")
@@ -529,7 +529,7 @@ def test_a_token_with_a_role_is_read_whole_though_it_is_an_ordinary_piece(tokeni
     fields["added_tokens"] = ended
     path.write_text(json.dumps(fields))
     ours = Tokenizer.from_pretrained(tmp_path, 600)
-    assert ours.eos_id in ours.prompt(QUESTION[0]["content"])
+    assert ours.end_id in ours.prompt(QUESTION[0]["content"])
     assert ours.prompt(QUESTION[0]["content"]) == prompt_of_transformers(tmp_path)
 
 
@@ -543,7 +543,7 @@ def test_a_token_that_only_the_settings_list_is_added_at_its_id(tokenizer, tmp_p
     path = tmp_path / "tokenizer_config.json"
     write_json(path, **settings, added_tokens_decoder={size: token})
     ours = Tokenizer.from_pretrained(tmp_path, 600)
-    assert ours.eos_id == size
+    assert ours.end_id == size
     assert ours.prompt(QUESTION[0]["content"]) == prompt_of_transformers(tmp_path)
 
     for wrong, says in (

@@ -38,7 +38,7 @@ from support.optim import adamw
 from support.runs import RunFolder
 from support.settings import Settings, seed_of
 from tasks import Problem, builtin
-from train import advantages_of, problems_of_step, sampled_trajectories, starting_policy
+from train import advantages_of, load_start_model, problems_of_step, sampled_trajectories
 
 SHORT_COLDSTART = {"coldstart_examples": 20, "coldstart_lr": 1e-4}
 
@@ -113,7 +113,7 @@ def test_token_ids_go_from_the_sampler_to_the_loss_untouched(learned, tmp_path, 
     for trajectory in rewritten:  # on the bare question, and ended
         question = report.groups[trajectory.question_number].problem.question
         assert trajectory.prompt_ids == run.policy.tokenizer.question_prompt(question)
-        assert trajectory.token_ids[-1] == run.policy.tokenizer.eos_id
+        assert trajectory.token_ids[-1] == run.policy.tokenizer.end_id
 
 
 def test_rewards_and_groups_stay_with_their_questions(learned, tmp_path):
@@ -143,7 +143,7 @@ def test_bfloat16_reaches_the_policy_and_the_starting_policy(learned, tmp_path):
     (metrics,) = take_steps(run, 1)
     assert metrics["mismatch"] < 0.05
     assert run.policy.model.compute_dtype == torch.bfloat16
-    assert starting_policy(run).compute_dtype == torch.bfloat16
+    assert load_start_model(run).compute_dtype == torch.bfloat16
     assert all(p.dtype == torch.float32 for p in run.policy.model.parameters())
 
 
@@ -151,7 +151,7 @@ def test_a_batch_that_can_teach_nothing_changes_nothing(learned, tmp_path):
     """All right or all wrong: no gradient, no optimizer step, no NaN."""
     run = make_run(learned, tmp_path, algo="grpo")
     before = weights_of(run.policy.model)
-    ids = [3, run.policy.tokenizer.eos_id]
+    ids = [3, run.policy.tokenizer.end_id]
     batch = [Trajectory([1, 2], ids, 1.0, i // 4, logprobs=[0.0, 0.0]) for i in range(8)]
     metrics = update_from(run, batch, adamw(run.policy.model.parameters(), 0.1), 0.1)
     assert metrics["loss"] is None and same(before, weights_of(run.policy.model))
@@ -240,7 +240,7 @@ def test_only_the_tokens_of_answers_with_an_advantage_move_the_policy(learned, t
     prompt = tokenizer.question_prompt("Say 2.")
     batch = []
     for n, reward in ((2, 1.0), (4, 0.0)):
-        ids = [*tokenizer.encode(f"#### {n}"), tokenizer.eos_id]
+        ids = [*tokenizer.encode(f"#### {n}"), tokenizer.end_id]
         batch.append(Trajectory(prompt, ids, reward, logprobs=[0.0] * len(ids)))
     before = [sum(logprobs) for logprobs in score(run.policy.model, batch, 1.0, 1024)]
     update_from(run, batch, adamw(run.policy.model.parameters(), 1e-3), 1e-3)
@@ -397,7 +397,7 @@ def test_a_forked_reward_moves_advantages_and_nothing_that_counts_right_answers(
         answers = []
         for prompt in prompts:
             gold = tokenizer.decode(prompt)[len("Say ")]
-            ids = [[*tokenizer.encode(a.format(gold)), tokenizer.eos_id] for a in ANSWERS[:n]]
+            ids = [[*tokenizer.encode(a.format(gold)), tokenizer.end_id] for a in ANSWERS[:n]]
             answers.append([Rollout(prompt, i, [-1.0] * len(i), "stop") for i in ids])
         return answers
 
@@ -606,7 +606,7 @@ def quick(monkeypatch, builtin_tokenizer):
     """Cold starts on built-in problems with little of everything."""
     monkeypatch.setattr(coldstart, "TINY", {**coldstart.TINY, "hidden_size": 16})
     monkeypatch.setattr(coldstart, "MISTAKE_QUESTIONS", 4)
-    monkeypatch.setattr(coldstart, "builtin_tokenizer", lambda task, style: builtin_tokenizer)
+    monkeypatch.setattr(coldstart, "builtin_tokenizer", lambda task, synthesis: builtin_tokenizer)
     monkeypatch.setattr("data.TRAINING_COUNT", 40)
 
 
@@ -889,13 +889,15 @@ def test_a_cold_start_on_other_problems_learns_from_verified_answers_of_its_own(
     endless = coldstart.own_examples(run.policy, run.problems, run.settings, run.folder)
     examples = list(islice(endless, 60))
     tokenizer = run.policy.tokenizer
-    assert all(example.token_ids[-1] == tokenizer.eos_id for example in examples)
+    assert all(example.token_ids[-1] == tokenizer.end_id for example in examples)
     texts = [tokenizer.decode(example.token_ids) for example in examples]
     assert {text.startswith("<analysis>") for text in texts} == {True, False}
     assert any("Wait" in text and not text.startswith("<") for text in texts)
 
 
-def short_request(question: str, wrong: str, sibling: str, style: str, reconstruction: str) -> str:
+def short_request(
+    question: str, wrong: str, sibling: str, synthesis: str, reconstruction: str
+) -> str:
     """The policy of `learned` has no room for the long ones."""
     return f"{question}\n{sibling}"
 
