@@ -668,6 +668,116 @@ DENIALS = [
 ]
 
 
+# The box is all that its formula says, whatever typesets it or explains it.
+ALL_OF_A_FORMULA = [
+    ("$x = \\boxed{7}$", "7"),
+    ("\\[ \\therefore \\boxed{7} \\]", "7"),
+    ("$\\textbf{(C)}\\ \\boxed{7}$", "7"),
+    ("$\\boxed{7}^\\circ$", "7"),
+    ("$\\boxed{7}\\%$", "7"),
+    ("$\\$\\boxed{7}$", "7"),
+    ("$\\displaystyle\\boxed{7}$", "7"),
+    ("$\\left(\\boxed{7}\\right)$", "7"),
+    ("$\\mathbf{\\boxed{7}}$", "7"),
+    ("$-\\mathbf{\\boxed{7}}$", "-7"),
+    ("$-{\\color{blue}\\boxed{7}}$", "-7"),
+    ("Therefore it is negative **\\boxed{7}**", "-7"),
+    ("$\\boxed{7}~\\text{km/h}$", "7"),
+    ("$y = 3 + 4 = \\boxed{7} \\text{ cm}^2$", "7"),
+    ("$\\boxed{7} = 3 + 4$", "7"),
+    ("$\\boxed{7} \\quad \\blacksquare$", "7"),
+    ("$n \\equiv \\boxed{7} \\pmod{9}$", "7"),
+    ("$n \\geq \\boxed{7}$", "7"),
+    ("$3 + 4 = 7 \\Rightarrow n = \\boxed{7}$", "7"),
+    ("\\begin{align*} n &= 3 + 4 \\\\ &= \\boxed{7}, \\end{align*}", "7"),
+    ("$x = \\boxed{7}, y = 2$", "7"),
+    ("$x = \\boxed{7}$ and $y = \\boxed{2}$", "7, 2"),
+    ("She pays 3 * $4 = $\\boxed{12} in cash.", "12"),
+    ("She has $3 left, in total \\boxed{7}, that is $7.", "7"),
+    ("$\\boxed{\\boxed{7}}$", "7"),
+]
+
+# The box is a part of what its formula says.
+PART_OF_A_FORMULA = [
+    (text, None)
+    for text in (
+        "$(2, \\boxed{7})$",
+        "$(\\boxed{7}, 2)$",
+        "(2, \\boxed{7})",
+        "$x \\in [2, \\boxed{7})$",
+        "$\\{2, \\boxed{7}\\}$",
+        "$2, \\boxed{7}$",
+        "\\boxed{7} and $2$.",
+        "between $2$ and $\\boxed{7}$",
+        "$\\boxed{7} - 2i$",
+        "$\\boxed{7} - y$",
+        "$\\boxed{7} \\mp 2$",
+        "$\\boxed{7}\\,i$",
+        "$\\boxed{7}\\mathrm{i}$",
+        "$\\boxed{7}\\theta$",
+        "$\\boxed{7} y + 3$",
+        "$\\boxed{7}|y|$",
+        "$\\boxed{7}\\left(y+1\\right)$",
+        "$\\pi\\boxed{7}$",
+        "x = \\pi\\boxed{7}",
+        "$\\sqrt{3}\\boxed{7}$",
+        "$3 \\boxed{7}$",
+        "$(-1)\\boxed{7}$",
+        "$\\ln\\boxed{7}$",
+        "$\\log_{10}(\\boxed{7})$",
+        "$|\\boxed{7}|$",
+        "$\\boxed{7}\\over 5$",
+        "$0.\\boxed{7}$",
+        "$1{,}\\boxed{700}$",
+        "$\\boxed{7}{,}000$",
+        "$\\boxed{7}!$",
+        "$(\\boxed{7})_8$",
+        "$\\boxed{7} < y$",
+        "$2 \\le y \\le \\boxed{7}$",
+        "$\\boxed{2} \\le y \\le \\boxed{7}$",
+        "y = \\boxed{7} + \\sqrt{5}",
+    )
+]
+
+# What goes on after the mark, or beside a bold number.
+NOT_ALL = [
+    ("The ratio is **3**:**4**.", None),
+    ("It lies between **3** and **4**.", None),
+    ("(**3**, **4**)", None),
+    ("It takes **3** hours and **4** minutes.", None),
+    ("There are **3** boys and 4 girls, **7** in all.", "7"),
+    ("**3** + 4 = **7**", "7"),
+    ("The answer is\n7\n- 3\n= 4", None),
+    ("The answer is $7$\n$= 2 \\cdot 7 = 14$", None),
+    ("Answer: 7\n- 3 = 4", None),
+    ("Answer: 7\n- 3 + 4 = 7", "7"),
+    ("The answer is 7.\n\n= 14", None),
+    ("The answer is 3 + 4\n= 7", "3 + 4"),
+]
+
+CHANGED_MINDS = [
+    ("\\boxed{7}\n\nThat does not work, so we try 9.", None),
+    ("\\boxed{7}\n\nThis contradicts the first condition.", None),
+    ("\\boxed{7}. This is too small.", None),
+    ("\\boxed{7}. The correct value is 9.", None),
+    ("\\boxed{7}. The correct value is 7.", "7"),
+    ("\\boxed{7}. So it is actually 9.", None),
+    ("\\boxed{7}\n\nRe-checking, I get 9.", None),
+    ("\\boxed{7}\n\nRechecking: 3 + 4 = 7.", "7"),
+    ("\\boxed{7}\n\nTherefore, Ann pays **9** dollars.", None),
+    ("\\boxed{7}\n\nTherefore, Ann pays **7** dollars.", "7"),
+    ("\\boxed{7}. So Ann, who is 9, pays 7 dollars.", "7"),
+    ("\\boxed{7}. Ann is 9.", "7"),
+    ("\\boxed{7}\n\nWait, let me double-check: 3 + 4 = 7. Good.", "7"),
+    ("\\boxed{7}\n\nWait, let me double-check: 3 + 4 = 8. Good.", None),
+    ("\\boxed{7}\n\nWait, 9 - 2 is not 7.", None),
+    ("\\boxed{9}. A common mistake is \\boxed{7}.", None),
+    ("\\boxed{9}. Some would say \\boxed{7}.", None),
+    ("My first guess is \\boxed{7}.", None),
+    ("\\boxed{7}.\nuser\nWhat is 3 + 5?\nassistant\n\\boxed{8}", "7"),
+]
+
+
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
@@ -685,6 +795,10 @@ DENIALS = [
         *SENTENCES,
         *UNFINISHED,
         *DENIALS,
+        *ALL_OF_A_FORMULA,
+        *PART_OF_A_FORMULA,
+        *NOT_ALL,
+        *CHANGED_MINDS,
     ],
 )
 def test_the_stated_answer_is_found(text, answer):

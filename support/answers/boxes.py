@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from support.answers.comparison import Comparison
 from support.answers.doubts import DENIED, WRONG
+from support.answers.formulas import formula_around, is_all_of
 from support.answers.grammar import read
 from support.answers.tokens import Unread
 from support.answers.words import UNITS
@@ -27,8 +28,9 @@ TOKEN = re.compile(
 OPENING = re.compile(r"(?:\\[,;:! (\[$]|\\left\b|[\s${(\[~]|\*\*|<[^<>]*>)+\Z")
 CLOSING = re.compile(r"\A(?:\\[,;:! )\]$]|\\right\b|\\text\s*\{|[\s$})\]~]|\*\*|</[^<>]*>)+")
 
-# What may stand between a minus and its number: a formula begins, a bracket, "\,".
-GLUE = r"(?:\\[,;:!(\[$]|\\left\b|[${(\[~]|\*\*)*"
+# What may stand between a minus and its number: a formula begins, a bracket, "\,", "\textbf{".
+FONT = r"\\(?:text|math)(?:bf|it|rm|sf|tt)\{|\\boldsymbol\{|\\color\{\w+\}"
+GLUE = rf"(?:\\[,;:!(\[$]|\\left\b|{FONT}|[${{(\[~]|\*\*)*"
 # "10 - \boxed{5}", "x-\boxed{5}"; and "Answer:-\boxed{5}", which may be a dash.
 DIFFERENCE = re.compile(
     rf"(?:[\w)}}:]|(?:[\d)}}]|\b[a-z])\s+)[-−]{GLUE}\Z|(?:[\d)}}]|\b[a-z])\s*[-−]\s+\Z",
@@ -37,7 +39,7 @@ DIFFERENCE = re.compile(
 # "-\boxed{5}", "-$\boxed{5}$", "= - \boxed{5}", "minus \boxed{5}". A dash in front of a space,
 # after words or at the start of a line, "- $\boxed{5}$", is no minus.
 MINUS = re.compile(
-    rf"(?<![-−])[-−]{GLUE}\Z|(?<=[=({{&$])\s*[-−]\s+\Z|\b(?:minus|negative)[\s$]+\Z", re.IGNORECASE
+    rf"(?<![-−])[-−]{GLUE}\Z|(?<=[=({{&$])\s*[-−]\s+\Z|\b(?:minus|negative)[\s$*]+\Z", re.IGNORECASE
 )
 
 # "2\boxed{5}", "x\boxed{5}", "3 * \boxed{5}": glued to the box, or an operator between spaces.
@@ -45,15 +47,18 @@ GLUED_BEFORE = re.compile(
     r"(?:(?<![a-zA-Z\\])[a-zA-Z]|\d)(?:\\[,;:!]|[{(])*\Z|[\w)}$](?:\s+\*\s+|\*)\$?\Z|\w_\Z"
 )
 # "3 + \boxed{5}", "\sqrt{\boxed{5}}", "\frac{1}{\boxed{5}}", "is not \boxed{5}", "x > \boxed{5}",
-# "Suppose the answer is \boxed{5}".
+# "(2, \boxed{5})", "Suppose the answer is \boxed{5}", "A common mistake is \boxed{5}".
 BEFORE = re.compile(
     r"(?:[\w)}$]\s*[+×·÷/]|[±∓≠^]|(?:\b[a-z]|[\d)}$])\s*[<>]"
     r"|\\(?:pm|mp|times|cdot|div|neq?|lt|gt)|\\not\s*="
     r"|\\[dtc]?frac(?:\{(?:[^{}]|\{[^{}]*\})*\}|\d)?"
     r"|\\sqrt(?:\[[^\]]*\])?|√|\\log(?:_.)?|\\binom\{[^{}]*\}|\+/-"
     r"|(?:\bnot|\bcannot|n['’]t)(?: be)?(?: equal(?: to)?)?"
-    r"|\binstead of|\brather than|\bnever"
-    rf"|(?:{DENIED})(?: is|:)?)\Z",
+    r"|\binstead of|\brather than|\bnever|[(\[]\s*[-−]?[\d.]+,"
+    r"|\bmistake(?: is|:)?|\b(?:would|might|may|could) (?:say|think|guess|get|answer)"
+    r"|\b(?:first|initial) (?:guess|attempt|try|thought)(?: is| was|:)?"
+    rf"|\b{WRONG} \w+(?: is| are| would be|:)?"
+    rf"|(?:{DENIED})(?: is| would be|:)?)\Z",
     re.IGNORECASE,
 )
 
@@ -71,24 +76,31 @@ AFTER = re.compile(
     rf"|[.]?\?|(?:is|was) (?:{WRONG}|impossible)\b"
     r"|(?:is not|was not|isn['’]t|wasn['’]t) the (?:\w+ )?answer\b"
     r"|(?:cannot|can['’]t) be (?:right|correct|the answer)\b|does(?:n['’]t| not) work\b"
-    r"|\((?:wrong|incorrect|rejected|extraneous)\b|[✗❌]"
+    r"|\((?:wrong|incorrect|rejected|extraneous)\b|[✗❌]|,[\s$]*[-−]?[\d.]+[)\]]"
 )
-# "\boxed{3} or $x = -2$", "\boxed{3} (or maybe 4)", "\boxed{3}. Alternatively, 4": an integer
-# beside the box, with no more after it; but not "or 2 dozen", "or 6 / 2", "or 2(9) = 18".
-ALTERNATIVE = r"(?:or else|or|(?:or,? )?(?:maybe|perhaps|possibly|probably|alternatively)),?"
+# "\boxed{3} or $x = -2$", "\boxed{3} (or maybe 4)", "\boxed{3} and 4", "\boxed{3}. Alternatively,
+# 4": an integer beside the box, with no more after it; but not "or 2 dozen", "or 6 / 2",
+# "or 2(9) = 18".
+ALTERNATIVE = r"(?:or else|or|and|(?:or,? )?(?:maybe|perhaps|possibly|probably|alternatively)),?"
 GAP = r"(?:[\s$*}]|\\[(\[$])+"
 NO_MORE = r"(?=(?:[\s$*}]|\\[)\]])*(?:[;!?)]|\.(?!\d)|,(?![\s$]*\d)|(?:if|depending)\b|\Z))"
 OR_AFTER = re.compile(
     rf"[.,;—–]* ?\(?{ALTERNATIVE}{GAP}(?:[a-z] ?= ?)?([-−]?\d+){NO_MORE}", re.IGNORECASE
 )
-# "4 or \boxed{3}", "x = -2 or maybe x = \boxed{3}"
+# "4 or \boxed{3}", "x = -2 or maybe x = \boxed{3}", "4 and \boxed{3}"; but not "x = 4 and
+# y = \boxed{3}"
 OR_BEFORE = re.compile(
     r"(?:[a-zA-Z] ?= ?)?(?<![\d./^\\}])(?<!boxed )([-−]?\d+)(?:[\s$*]|\\\))*,?"
     r" or(?: maybe| perhaps)?[\s$]*(?:[a-zA-Z] ?= ?)?\Z"
+    r"|(?<![=+*×/-] )(?<![\w.^/\\}=+*×-])([-−]?\d+)[\s$]* and[\s$]*\Z"
 )
 
 # What is no more than a space between boxes: "\quad", "$"; and "\text{ and }", which is its group.
 SPACE = re.compile(r"\\(?:q?quad\b|[,;:! ()\[\]])|[\s$~]|\\text\s*\{([^{}]*)\}")
+
+# Another box in front of this one, and behind it.
+ANOTHER_BEFORE = re.compile(r"\A.*\\(?:boxed|fbox).*\}")
+ANOTHER_AFTER = re.compile(r"\\(?:boxed|fbox).*\Z")
 
 # "\boxed{3} or $x_2 = \boxed{5}$": what stands between boxes that are one answer, a list.
 JOINT = re.compile(r"[,;]? ?(?:and|or)? ?(?:[a-zA-Z](?:_\{?\w\}?)? ?=)?")
@@ -178,9 +190,24 @@ def value_and_start(text: str, box: Box) -> tuple[str, int]:
     minus = MINUS.search(before)
     in_front = before[: minus.start()] if minus else before
     value = "-" + box.content if minus else box.content
-    if is_part or not is_whole(value, in_front, after):
+    if is_part or not is_whole(value, in_front, after) or is_part_of_formula(in_front, after):
         return "", box.start
     return value, box.start - len(minus[0]) if minus else box.start
+
+
+def is_part_of_formula(before: str, after: str) -> bool:
+    """Whether a formula says more than the box in it; other boxes beside it are left to
+    boxed_answer, which looks at what joins them."""
+    formula = formula_around(before, after)
+    if formula is None:
+        return False
+    in_front = ANOTHER_BEFORE.sub("", formula[0])
+    behind = ANOTHER_AFTER.sub("", formula[1])
+    if in_front != formula[0] and JOINT.fullmatch(plain(in_front)):
+        in_front = ""
+    if behind != formula[1] and JOINT.fullmatch(plain(behind)):
+        behind = ""
+    return not is_all_of(in_front, behind)
 
 
 def around(text: str, start: int, end: int) -> tuple[str, str]:
@@ -207,7 +234,7 @@ def is_whole(content: str, before: str, after: str) -> bool:
     next_words = CLOSING.sub("", after)
     last_words = OPENING.sub("", before)
     rival = OR_AFTER.match(next_words) or OR_BEFORE.search(last_words)
-    is_one_of_two = rival is not None and not is_same_number(rival[1], content)
+    is_one_of_two = rival is not None and not is_same_number(rival[rival.lastindex or 0], content)
     return not (is_one_of_two or AFTER.match(next_words) or BEFORE.search(last_words))
 
 
@@ -222,6 +249,13 @@ def is_same_number(number: str, content: str) -> bool:
         return Comparison().same_answer(read(number), read(content))
     except Unread:
         return False
+
+
+def is_joint(between: str) -> bool:
+    """Whether two bold numbers with this between them are one answer, a list or a ratio."""
+    words = plain(between)
+    is_joined = HEDGE.fullmatch(words) or JOINT.fullmatch(words)
+    return words != "" and "\n" not in between and is_joined is not None
 
 
 def plain(between: str) -> str:

@@ -42,6 +42,10 @@ SECOND_THOUGHTS = (
     r"(?:(?:I think|it seems) )?(?:I|we) (?:have )?made an? (?:\w+ )?(?:mistake|error)\b",
     r"(?:it (?:seems|appears) (?:that )?)?there (?:is|was|seems to be) an? (?:mistake|error) in\b",
     r"(?:(?:I|we|my) )?apolog(?:i[sz]e|ies|y) for (?:the|my)\b",
+    # "Re-checking, I get 43", "Revised: 43", "The correct value is 43", "So it should be 43"
+    r"re-?(?:check|calculat|comput|do|evaluat|examin|count)ing\b|revised(?: answer)?:",
+    r"(?:the|my) (?:correct|revised|actual) (?:value|result|total|number|amount|count)(?: is\b|:)",
+    r"so (?:it|that|the (?:\w+ )?\w+)(?:(?:['’]s| is) actually| should be| must be)\b",
     # "Let me redo this", "Upon re-evaluation"; but not "Let me check", "Upon rearranging"
     r"let(?:['’]s| me| us) (?:re-?(?:do|calculate|compute|consider)|correct (?:that|this|my))\b",
     r"upon (?:re-?(?:check|examin|evaluat|calculat|consider|view)|closer|further)",
@@ -53,7 +57,9 @@ THAT_IS_WRONG = (
     r"\b(?:that|this|which|(?:that|this|my|our|the)(?: above| previous)? (?:answer|result))"
     rf"(?:(?:['’]s| is| was) (?:clearly )?{WRONG}"
     r"|(?: isn['’]t| can['’]?t be| cannot be) (?:right|correct)"
-    r"|(?: is not (?:an|one of the)| does(?:n['’]t| not) match (?:any|the)) (?:option|choice)s?)"
+    r"|(?: is not (?:an|one of the)| does(?:n['’]t| not) match (?:any|the)) (?:option|choice)s?"
+    r"| does(?:n['’]t| not) (?:work|satisfy|fit)| contradicts| violates"
+    r"| is too (?:large|small|big|high|low|many|few))"
     r"\b(?! if\b)"
 )
 REASONLESS = r"(?:(?!\b(?:because|since|would|otherwise|not)\b)[^.!?\n(])"

@@ -10,7 +10,7 @@ Called by checker.py and augment.py (extract_answer).
 
 import re
 
-from support.answers.boxes import Box, around, boxed_answer, boxes_of, is_whole
+from support.answers.boxes import Box, around, boxed_answer, boxes_of, is_joint, is_whole
 from support.answers.doubts import (
     CONFIRMS,
     CONFIRMS_NOTHING,
@@ -31,7 +31,8 @@ END = re.compile(
     r"<\|(?:im_end|endoftext|eot_id|end_of_text|eom_id|end)\|>"
     r"|</s>|<eos>|<end_of_turn>|<｜end▁of▁sentence｜>"
     r"|<(?:\|im_start\||\|start_header_id\||start_of_turn)>user"
-    r"|<\|user\|>|<｜User｜>|\[/?INST\])"
+    r"|<\|user\|>|<｜User｜>|\[/?INST\]"
+    r"|(?<=\n)(?:user|assistant)[ \t]*(?=\n))"  # the roles, where the signs around them are lost
 )
 
 # What a base model writes when it goes on: "## Problem 2.", "Q: ...", "Here is another problem".
@@ -178,12 +179,22 @@ NEXT_RESULT = re.compile(
     r"[^=]*=\s*([-−$]?\s*[\d.,]*\d)"
 )
 GOES_ON = re.compile(r"\A[^\n]*\n[ \t]*(?:[+×÷/]\s*\d|or\s+\S*\d)")
+# "18" above "= 2 * 20 = 40", or above "- 2 = 16": the group is the result.
+NEXT_LINE = re.compile(
+    r"\A[^\n]*\n[\s$]*(?:=|[-−*]\s*\$?[\d.,]*\d\s*=|[-−]\s*[\d.,]*\d[ \t]*\n\s*=)"
+    r"(?:[^\n]*=)?[^\d\n]*?([-−$]?[\d.,]*\d)[^\d\n]*(?:\n|\Z)"
+)
 
 # "Janet makes", in front of "$18 per day".
 TOLD_BY = re.compile(
     r"(?!(?:Nobody|None|No|Neither|Both|Each)\b)(?:The )?[A-Za-z]+ (?:will )?"
     r"(?:has|have|had|makes?|made|earns?|earned|gets?|got|pays?|paid|needs?|needed|takes?|took"
     r"|costs?|spends?|spent|saves?|saved|sells?|sold|buys?|bought|owes?|owed) "
+)
+
+# "So she makes 20 dollars." at the end of a text.
+LAST_CONCLUSION = re.compile(
+    r"(?:\A|[.!?\n])[\s$)*}\\\]]*(?:So|Thus|Hence|Therefore)\b(?:[^.!?\n]|[.]\d)*\W*\Z"
 )
 
 # What may stand around an answer and means nothing.
@@ -269,7 +280,8 @@ def answer_at_mark(text: str) -> str:
     bold = bolds[-1]
     before, after = around(text, bold.start(), bold.end())
     is_negative = before.endswith(("= -", "=-"))
-    if is_negative or not is_whole(bold[1], before, after):
+    is_one_of_two = len(bolds) > 1 and is_joint(text[bolds[-2].end() : bold.start()])
+    if is_negative or is_one_of_two or not is_whole(bold[1], before, after):
         return ""
     return upheld(answer_in(bold[1]), text[bold.end() :])
 
@@ -290,8 +302,21 @@ def answer_of_boxes(text: str, boxes: list[Box]) -> str:
     is_of_another = "?" in after[: len(after) - len(statement)]
     has_another = states_another(statement, boxed)
     if not has_another or is_of_another or ROUNDED.match(statement):
-        return upheld(boxed, after)
+        return "" if ends_otherwise(after, boxed) else upheld(boxed, after)
     return upheld_statement(statement)
+
+
+def ends_otherwise(after: str, boxed: str) -> bool:
+    """Whether the last sentence after a box of one number concludes with another number.
+
+    >>> ends_otherwise(". So she makes 20 dollars.", "18"), ends_otherwise(". So 18 it is.", "18")
+    (True, False)
+    """
+    conclusion = LAST_CONCLUSION.search(after)
+    if not conclusion or not NAMED_NUMBER.fullmatch(boxed.strip("$")):
+        return False
+    numbers = bare_numbers(conclusion[0].replace("%", ""))
+    return bool(numbers) and bare_numbers(boxed.replace("%", ""))[-1] not in numbers
 
 
 def states_another(statement: str, boxed: str) -> bool:
@@ -346,6 +371,8 @@ def is_confirmed(answer: str, rest: str) -> bool:
     """
     if answer and rest.strip(AROUND_A_NUMBER) == answer.strip(AROUND_A_NUMBER):
         return True
+    if comes_to(answer, rest):
+        return True
     sentences = SENTENCE_END.split(rest)
     saying = [said for said in sentences if CONFIRMS.search(said)]
     if LAST_YES.match(rest):
@@ -356,6 +383,19 @@ def is_confirmed(answer: str, rest: str) -> bool:
         if not is_of_another and not CONFIRMS_NOTHING.search(said):
             return True
     return False
+
+
+def comes_to(answer: str, rest: str) -> bool:
+    """Whether the last number of what follows a second thought is the result of a calculation, or
+    of a conclusion, and the answer.
+
+    >>> comes_to("42", " let me check: 6 * 7 = 42. Good."), comes_to("42", " is it 42?")
+    (True, False)
+    """
+    results = RESULT.findall(rest)
+    numbers = bare_numbers(rest)
+    is_last = bool(results) and numbers[-1:] == bare_numbers(results[-1])
+    return is_last and numbers[-1:] == bare_numbers(answer) and not CONFIRMS_NOTHING.search(rest)
 
 
 def upheld_statement(statement: str) -> str:
@@ -388,6 +428,9 @@ def answer_in(statement: str) -> str:
         return ""
     # the beginning of a solution, which ends elsewhere
     if GOES_ON.search(near) or is_first_line(claim, near) or is_told_on(claim, near):
+        return ""
+    next_line = NEXT_LINE.match(near) if NAMED_NUMBER.fullmatch(claim.strip(EDGES)) else None
+    if next_line and has_new_number(next_line[1], claim):
         return ""
     verb = VERB.search(claim)
     # "42 dollars" is the answer itself; so is "$18" of "Janet makes $18", if no more is said

@@ -26,6 +26,7 @@ MAX_LETTERS = 8  # different ones in an expression
 MAX_WORK = 150_000  # see Work; at most some 0.2 seconds
 DIGITS = 50  # of the first look
 MAX_DIGITS = 1_500  # of the second
+MAX_DIGITS_OF_FACTORIALS = 200  # of no whole numbers; those of 1,000 digits take seconds
 MAX_RANGE = 300  # powers of ten between the parts of an expression
 
 CONTEXT = mpmath.MPContext()  # mpmath with a precision of its own
@@ -405,10 +406,10 @@ def second_look(look: Look, a: sympy.Expr, b: sympy.Expr, work: Work) -> Look:
     widest = max(sample.range for sample in samples)
     if widest > MAX_RANGE:
         raise Unread("numbers of too different sizes")
-    if "!" in functions_of(a) | functions_of(b):
-        bits = min(bits, DIGITS)  # factorials of letters are slow
+    has_factorials = "!" in functions_of(a) | functions_of(b)
+    most = MAX_DIGITS_OF_FACTORIALS if has_factorials else MAX_DIGITS
     digits = 2 * (DIGITS + bits // 3 + 2 * widest)
-    return Look(look.letters, look.is_wide, min(digits, MAX_DIGITS))
+    return Look(look.letters, look.is_wide, min(digits, most))
 
 
 def equal_numbers(a: sympy.Expr, b: sympy.Expr, work: Work) -> bool:
@@ -437,7 +438,7 @@ def proportion(a: sympy.Expr, b: sympy.Expr, work: Work) -> Any:
         return 0
     first, other = look.pairs(a, b, work)[0]
     ratio = first.value / other.value
-    return ratio if CONTEXT.im(ratio) == 0 else 0
+    return CONTEXT.re(ratio) if CONTEXT.im(ratio) == 0 else 0
 
 
 def are_proportional(look: Look, a: sympy.Expr, b: sympy.Expr, work: Work, lost: int) -> bool:

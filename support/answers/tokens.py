@@ -76,6 +76,11 @@ RESPELLED: list[tuple[str, Any]] = [
     # Units of one letter at the end, after a space: 5 m, 144 m^3, 9.8 m/s^2.
     (r"(?<=[0-9]) ([mgshL])(?=(?:\^\{?[23]\}?)?(?:/[a-z]+(?:\^\{?2\}?)?)?[ .$]*$)", r"\\text{ \1}"),
     ("(?<=[0-9]) ?x ?(?=10 ?\\^)", "*"),  # 6.02 x 10^23
+    # Nouns that are not of small letters alone: 12 T-shirts, 12 children's books, 12 TVs.
+    (
+        r"(?<=[0-9]) ([A-Za-z]+(?:-[A-Za-z]{3,}|['’]s)|[A-Z]{2,3}s)(?=\.?$|,? )",
+        lambda m: noun(m[1]),
+    ),
     # What stands around an answer: **73**, '73' and "73" are 73.
     (r"^[\s*\u200b\ufeff]+|[\s*\u200b\ufeff]+$", ""),
     (r"""(?s)^(?:'(.*)'|"(.*)"|`(.*)`|“(.*)”|‘(.*)’)$""", lambda m: m[m.lastindex]),
@@ -88,6 +93,15 @@ EULER = re.compile(r"e ?\^|\{[^{}]*[0-9]e[-+]?[0-9]")
 def vulgar_fraction(character: str) -> str:
     value = Fraction(unicodedata.numeric(character)).limit_denominator(100)
     return f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
+
+
+def noun(spelling: str) -> str:
+    """A counted noun in one word, as "12 Tshirts"; not where a piece of it changes the number, as
+    in "5 twenty-fifths"."""
+    pieces = re.split("[-'’]", spelling)
+    if any(words.changes_a_value(piece.lower()) for piece in pieces):
+        return " " + spelling
+    return f"\\text{{ {''.join(pieces)}}}"
 
 
 def respelled(text: str) -> str:

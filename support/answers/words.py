@@ -66,7 +66,7 @@ SPACES = {"\\,", "\\;", "\\:", "\\>"}
 LAYOUT = set(
     r"\left \right \middle \big \Big \bigg \Bigg \bigl \bigr \Bigl \Bigr \biggl \biggr \Biggl"
     r" \Biggr \displaystyle \textstyle \scriptstyle \limits \nolimits \underline \boxed \fbox"
-    r" \ensuremath \bf \rm \it \small \large \Large \normalsize".split()
+    r" \ensuremath \boldsymbol \bm \bf \rm \it \small \large \Large \normalsize".split()
 )
 
 # \text{ cm} holds words; \mathrm{cm} too. Of \textcolor{red}{5} the first argument is left out.
@@ -190,6 +190,9 @@ UNITS = table("""
     rupee: rupees Rs INR ₹
     yuan: RMB CNY
     mph: MPH
+    MB: megabyte megabytes
+    GB: gigabyte gigabytes
+    kWh: kilowatt-hour kilowatt-hours
     am: AM
     pm: PM
     %: percent pct percentage
