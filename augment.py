@@ -369,8 +369,8 @@ def construct(
 
     With "assisted":
 
-        no first error             y- does not fit into the context behind the request that shows
-                                   y+, so that the policy could not read it; nothing is sampled
+        no room to find the error  y- does not fit into the context behind the request that shows
+                                   y+ (or is empty); nothing is sampled
         repeats itself             a line stands there three times
 
     A changed prefix or a missing diagnosis is no such reason.
@@ -382,7 +382,7 @@ def construct(
             keep_to_first_error(policy, pair, settings)
         prompt = prompt_of(pair, policy.tokenizer, settings)
         if settings.synthesis == "assisted" and not pair.kept:
-            pair.refused = "no first error"
+            pair.refused = "no room to find the error"
         elif len(prompt) + SHORTEST_REPLY >= policy.model.config.max_position_embeddings:
             pair.refused = "no room for a reply"
         else:

@@ -8,9 +8,10 @@ The other rules matter to whoever grades data of their own; all others can skip 
 Where      Within <answer>, where there is one. The last \boxed{}, unless another number is stated
            after it (which then counts); or else the last "#### 42", "The answer is 42" or
            "Answer: 42"; or else the last bold **42**. What was cut off, denied or taken back is no
-           answer, nor is a box that is a part of its formula, (2, \boxed{5}). After "Wait, ..." it
-           must be marked anew, come out of a calculation again ("6 * 7 = 42."), or be confirmed in
-           words that support/answers/doubts.py knows ("That is right.").
+           answer; nor is a box that is a part of its formula, (2, \boxed{5}), or has an equal
+           beside it, "\boxed{5} and 6"; nor one after which the last sentence is "So it is 6."
+           After "Wait, ..." it must be marked anew, come out of a calculation again ("6 * 7 =
+           42."), or be confirmed in words that support/answers/doubts.py knows ("That is right.").
 Tolerance  None. A decimal is the exact fraction that it spells: 0.33 is not 1/3. What is no
            fraction is compared by its value to 50 and then at least 100 digits.
 Variables  Two expressions are equal if their values are, where the letters are given values: all

@@ -266,11 +266,11 @@ def add_gradients(
 
         if micro.old_logp is None:
             # The weights have not moved since the answers were sampled, so these are pi_old's
-            # log-probs, without a pass of their own, and the ratio is 1: clipping acts with
-            # --updates above 1 alone. Of a sampled answer the sampler's would do too. Those of a
-            # constructed trajectory must be computed here: it was sampled under the synthesis
-            # prompt and is trained under the bare question, where its tokens have other
-            # probabilities.
+            # log-probs, without a pass of their own [the paper's is inferred to have one], and the
+            # ratio is 1: clipping acts with --updates above 1 alone. Of a sampled answer the
+            # sampler's would do too. Those of a constructed trajectory must be computed here: it
+            # was sampled under the synthesis prompt and is trained under the bare question, where
+            # its tokens have other probabilities.
             micro.old_logp = logp.detach()  # (B, T)
             if parts is None:
                 measure_mismatch(micro, mask, means)

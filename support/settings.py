@@ -38,6 +38,7 @@ SYNTHESIS = (
 )
 DTYPE = "of what is computed; the weights are float32. auto: bfloat16 on a GPU, float32 on a CPU"
 DTYPES = ["auto", "float32", "bfloat16"]
+ANOTHER_MODEL = "for another checkpoint begin with --preset gsm8k"
 TRACK = "where metrics go beside metrics.jsonl; it must be installed"
 MIX = (
     "shares of the examples that solve, reflect, construct, rewrite without the wrong prefix, and "
@@ -325,13 +326,6 @@ def check_number(name: str, value: Any) -> None:
         expect(value > 0 or name in MAY_BE_ZERO, flag_of(name), "more than 0", value)
 
 
-TINY_DEFAULTS = (
-    "these are the settings of a tiny model on built-in problems: {brief}, a learning rate of "
-    "{lr}, in the cold start {coldstart_lr}. For another checkpoint on --data {data} begin with "
-    "--preset gsm8k"
-)
-
-
 def check_start(settings: Settings, can_start_anew: bool) -> None:
     """Raises InputError for settings that cannot start on their problems; a note says where those
     of the tiny model meet problems that are not its own.
@@ -347,5 +341,19 @@ def check_start(settings: Settings, can_start_anew: bool) -> None:
         fits = settings.n_pos + settings.n_neg <= settings.k
         found = f"{settings.n_pos} + {settings.n_neg} with k = {settings.k}"
         expect(fits, "--n-pos, --n-neg", "n_pos + n_neg <= k", found)
-    if settings.constructs and settings.synthesis == "brief" and not can_start_anew:
-        note(TINY_DEFAULTS.format(brief="--synthesis brief", **vars(settings)))
+    unfit = flags_of_the_tiny_model(settings)
+    if settings.model and not can_start_anew and unfit:
+        note(
+            f"{', '.join(unfit)}: these are for a tiny model on built-in problems; {ANOTHER_MODEL}"
+        )
+
+
+def flags_of_the_tiny_model(settings: Settings) -> list[str]:
+    """Those of the settings in use that still are what a model of 0.8 million weights needs."""
+    names = ["lr"]
+    if settings.stage != "rl":
+        names.append("coldstart_lr")
+    if settings.constructs:
+        names.append("synthesis")
+    of_tiny = [name for name in names if getattr(settings, name) == getattr(Settings, name)]
+    return [f"{flag_of(name)} {getattr(settings, name)}" for name in of_tiny]

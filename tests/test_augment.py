@@ -136,16 +136,16 @@ def test_an_assisted_wrong_answer_is_rewritten_where_a_right_one_shows_something
 # ---------------------------------------------------------------- the synthesis prompt
 
 
-@pytest.mark.parametrize("style", ["brief", "instruct"])
+@pytest.mark.parametrize("synthesis", ["brief", "instruct"])
 @pytest.mark.parametrize("reconstruction", ["prefix", "full"])
-def test_the_request_holds_question_wrong_and_right_answer(style, reconstruction):
+def test_the_request_holds_question_wrong_and_right_answer(synthesis, reconstruction):
     texts = ("QUESTION {x}", "WRONG\n{y}", "RIGHT \\boxed{1}")
-    request = synthesis_prompt(*texts, style, reconstruction)
+    request = synthesis_prompt(*texts, synthesis, reconstruction)
     for part in ("QUESTION {x}", "RIGHT \\boxed{1}", "{y}"):
         assert part in request
     assert request.index("WRONG") < request.index("RIGHT \\boxed")
     other = "full" if reconstruction == "prefix" else "prefix"
-    assert request != synthesis_prompt(*texts, style, other)
+    assert request != synthesis_prompt(*texts, synthesis, other)
 
 
 def test_the_brief_prompt_shows_both_answers_as_a_diff():
@@ -596,10 +596,10 @@ def test_three_formulas_are_no_repetition(letters, monkeypatch):
 
 def test_an_answer_too_long_to_be_read_beside_the_right_one_is_not_rewritten(letters, monkeypatch):
     policy = Assisted(letters, monkeypatch, {"5": 2.0}, FIXED)
-    assert policy.construct("").refused == "no first error"  # nor is an empty one
+    assert policy.construct("").refused == "no room to find the error"  # nor is an empty one
     policy.model.config.max_position_embeddings = 100
     made = policy.construct()
-    assert made.refused == "no first error" and policy.asked == [] and made.kept == ""
+    assert made.refused == "no room to find the error" and policy.asked == [] and made.kept == ""
 
 
 def test_an_answer_that_was_read_but_has_no_room_for_a_reply_is_not_rewritten(letters, monkeypatch):

@@ -167,9 +167,9 @@ def test_a_run_whose_constructions_are_assisted_can_learn_from_a_teacher(learned
 # ---------------------------------------------------------------- the teacher's prompt
 
 
-@pytest.mark.parametrize("style", ["brief", "instruct"])
-def test_the_teachers_request_holds_the_question_and_the_right_answer(style):
-    text = hinted_question("QUESTION {x}", "RIGHT \\boxed{1}\n{y}", style)
+@pytest.mark.parametrize("synthesis", ["brief", "instruct"])
+def test_the_teachers_request_holds_the_question_and_the_right_answer(synthesis):
+    text = hinted_question("QUESTION {x}", "RIGHT \\boxed{1}\n{y}", synthesis)
     for part in ("QUESTION {x}", "RIGHT \\boxed{1}", "{y}"):
         assert part in text
 

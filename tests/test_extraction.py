@@ -695,6 +695,21 @@ ALL_OF_A_FORMULA = [
     ("She pays 3 * $4 = $\\boxed{12} in cash.", "12"),
     ("She has $3 left, in total \\boxed{7}, that is $7.", "7"),
     ("$\\boxed{\\boxed{7}}$", "7"),
+    ("\\[\\begin{aligned} n &= 3 + 4 \\\\ &= \\boxed{7} \\end{aligned}\\]", "7"),
+    ("$$\\begin{split} n &= 3 + 4 \\\\ &= \\boxed{7}\\end{split}$$", "7"),
+    ("3 + 4 = 7. \\boxed{7}", "7"),
+    ("<<3+4=7>>\\boxed{7}", "7"),
+    ("\\(n = 7\\), \\boxed{7}", "7"),
+    ("3 + 4 = \\boxed{7}!", "7"),
+    ("3 + 4 = \\boxed{7} (= 14 / 2)", "7"),
+    ("$n = \\boxed{7}, n > 0$", "7"),
+    ("$n = \\boxed{7} (n > 0)$", "7"),
+    ("$n = \\boxed{7} \\in \\mathbb{N}$", "7"),
+    ("$n = \\boxed{7}\\;{\\rm cm}$", "7"),
+    ("$n = \\boxed{7}$ and $m = 2$.", "7"),
+    ("$m = 2$ and $n = \\boxed{7}$", "7"),
+    ("At $2 each that is \\boxed{6} (3 * $2 = $6).", "6"),
+    ("At $2 each she pays \\boxed{6}, 3 more than $3.", "6"),
 ]
 
 # The box is a part of what its formula says.
@@ -736,6 +751,12 @@ PART_OF_A_FORMULA = [
         "$2 \\le y \\le \\boxed{7}$",
         "$\\boxed{2} \\le y \\le \\boxed{7}$",
         "y = \\boxed{7} + \\sqrt{5}",
+        "\\[ \\begin{pmatrix} 2 \\\\ \\boxed{7} \\\\ 3 \\end{pmatrix} \\]",
+        "$y = \\boxed{7}xz$",
+        "$\\boxed{7}\\text{ m} + 2\\text{ cm}$",
+        "$\\boxed{7}\\text{ hours and }30\\text{ minutes}$",
+        "$y = 2 \\text{ or } y = \\boxed{7}$",
+        "$y = \\boxed{7} \\; \\text{or} \\; 2$",
     )
 ]
 
@@ -771,6 +792,21 @@ CHANGED_MINDS = [
     ("\\boxed{7}\n\nWait, let me double-check: 3 + 4 = 7. Good.", "7"),
     ("\\boxed{7}\n\nWait, let me double-check: 3 + 4 = 8. Good.", None),
     ("\\boxed{7}\n\nWait, 9 - 2 is not 7.", None),
+    ("\\boxed{7}. I made a mistake: I used 3 + 4 = 7.", None),
+    ("\\boxed{7}\n\nWait, is 3 + 4 = 7?", None),
+    ("\\boxed{7}. Actually, no. I had 3 + 4 = 7.", None),
+    ("\\boxed{7}\n\nRecounting: 7 apples.", "7"),
+    ("\\boxed{7}\n\nRechecking the work confirms the result.", "7"),
+    ("\\boxed{7}. It is odd, so it must be added.", "7"),
+    ("\\boxed{7} is the first number that does not work.", "7"),
+    ("\\boxed{7.5}\n\nSo she pays $7.50.", "7.5"),
+    ("\\boxed{-7}. Thus, x = \u22127.", "-7"),
+    ("\\boxed{0.4}. So the chance is 40%.", "0.4"),
+    ("\\boxed{90}\nSo it takes 1 hour and 30 minutes.", "90"),
+    ("\\boxed{24}\nSo 2 dozen eggs.", "24"),
+    ("Each could get \\boxed{7} cookies.", "7"),
+    ("The number of incorrect answers is \\boxed{7}.", "7"),
+    ("Her mistake costs **$7**.", "$7"),
     ("\\boxed{9}. A common mistake is \\boxed{7}.", None),
     ("\\boxed{9}. Some would say \\boxed{7}.", None),
     ("My first guess is \\boxed{7}.", None),
@@ -887,6 +923,12 @@ def test_a_text_with_much_space_between_boxes_and_behind_an_answer_is_searched_t
 def test_any_number_of_second_thoughts_is_read():
     assert extract_answer("Wait, let me check.\n" * 20_000 + "\\boxed{5") is None
     assert extract_answer("The answer is 5" + ". Wait, no. A: 5" * 20_000) is None
+
+
+@pytest.mark.parametrize("repeated", ["= ", "so ", "so it is ", "\n", "=1", "$ "])
+def test_what_repeats_itself_after_a_box_is_read_near_it(repeated):
+    """All of it, from each place on, took seconds."""
+    assert extract_answer("\\boxed{5}. Wait, " + repeated * 50_000 + "x") is None
 
 
 def test_boxes_in_boxes_are_searched_to_their_end():

@@ -3,6 +3,7 @@ r"""The reader behind the checker: what an answer says, or that it is not unders
     extraction.py  where a text states its answer
     doubts.py      whether it is denied or taken back
     boxes.py       what its boxes say
+    formulas.py    whether a box is all of its formula
     words.py       the words, signs, commands and units that an answer may hold, as tables
     tokens.py      text -> tokens
     groups.py      tokens -> brackets and lists

@@ -8,7 +8,7 @@ Called by extraction.py.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from support.answers.comparison import Comparison
 from support.answers.doubts import DENIED, WRONG
@@ -55,9 +55,11 @@ BEFORE = re.compile(
     r"|\\sqrt(?:\[[^\]]*\])?|√|\\log(?:_.)?|\\binom\{[^{}]*\}|\+/-"
     r"|(?:\bnot|\bcannot|n['’]t)(?: be)?(?: equal(?: to)?)?"
     r"|\binstead of|\brather than|\bnever|[(\[]\s*[-−]?[\d.]+,"
-    r"|\bmistake(?: is|:)?|\b(?:would|might|may|could) (?:say|think|guess|get|answer)"
-    r"|\b(?:first|initial) (?:guess|attempt|try|thought)(?: is| was|:)?"
-    rf"|\b{WRONG} \w+(?: is| are| would be|:)?"
+    r"|\b(?:common|usual|typical|frequent) (?:mistake|error)(?: is|:)?"
+    r"|\b(?:some|one|many|others|people|students)(?: \w+)? (?:would|might|may|could)"
+    r" (?:say|think|guess|get|answer)"
+    r"|\bmy (?:first|initial) (?:guess|attempt|try|thought)(?: is| was|:)?"
+    rf"|\b{WRONG} (?:value|result|alternative|choice|option)s?(?: is| are| would be|:)?"
     rf"|(?:{DENIED})(?: is| would be|:)?)\Z",
     re.IGNORECASE,
 )
@@ -78,21 +80,24 @@ AFTER = re.compile(
     r"|(?:cannot|can['’]t) be (?:right|correct|the answer)\b|does(?:n['’]t| not) work\b"
     r"|\((?:wrong|incorrect|rejected|extraneous)\b|[✗❌]|,[\s$]*[-−]?[\d.]+[)\]]"
 )
-# "\boxed{3} or $x = -2$", "\boxed{3} (or maybe 4)", "\boxed{3} and 4", "\boxed{3}. Alternatively,
-# 4": an integer beside the box, with no more after it; but not "or 2 dozen", "or 6 / 2",
-# "or 2(9) = 18".
-ALTERNATIVE = r"(?:or else|or|and|(?:or,? )?(?:maybe|perhaps|possibly|probably|alternatively)),?"
+# "\boxed{3} or $x = -2$", "\boxed{3} (or maybe 4)", "\boxed{3}. Alternatively, 4": an integer
+# beside the box, with no more after it; but not "or 2 dozen", "or 6 / 2", "or 2(9) = 18".
+ALTERNATIVE = r"(?:or else|or|(?:or,? )?(?:maybe|perhaps|possibly|probably|alternatively)),?"
 GAP = r"(?:[\s$*}]|\\[(\[$])+"
 NO_MORE = r"(?=(?:[\s$*}]|\\[)\]])*(?:[;!?)]|\.(?!\d)|,(?![\s$]*\d)|(?:if|depending)\b|\Z))"
 OR_AFTER = re.compile(
     rf"[.,;—–]* ?\(?{ALTERNATIVE}{GAP}(?:[a-z] ?= ?)?([-−]?\d+){NO_MORE}", re.IGNORECASE
 )
-# "4 or \boxed{3}", "x = -2 or maybe x = \boxed{3}", "4 and \boxed{3}"; but not "x = 4 and
-# y = \boxed{3}"
+# "\boxed{3} and 4"; but not "\boxed{3} and y = 4"
+AND_AFTER = re.compile(rf"[,;]? ?and{GAP}([-−]?\d+){NO_MORE}", re.IGNORECASE)
+# "4 or \boxed{3}", "x = -2 or maybe x = \boxed{3}"
 OR_BEFORE = re.compile(
     r"(?:[a-zA-Z] ?= ?)?(?<![\d./^\\}])(?<!boxed )([-−]?\d+)(?:[\s$*]|\\\))*,?"
     r" or(?: maybe| perhaps)?[\s$]*(?:[a-zA-Z] ?= ?)?\Z"
-    r"|(?<![=+*×/-] )(?<![\w.^/\\}=+*×-])([-−]?\d+)[\s$]* and[\s$]*\Z"
+)
+# "4 and \boxed{3}"; but not "x = 4 and y = \boxed{3}"
+AND_BEFORE = re.compile(
+    r"(?<![=+*×/-] )(?<![\w.^/\\}=+*×-])([-−]?\d+)(?:[\s$*]|\\\))* and[\s$]*\Z", re.IGNORECASE
 )
 
 # What is no more than a space between boxes: "\quad", "$"; and "\text{ and }", which is its group.
@@ -101,6 +106,9 @@ SPACE = re.compile(r"\\(?:q?quad\b|[,;:! ()\[\]])|[\s$~]|\\text\s*\{([^{}]*)\}")
 # Another box in front of this one, and behind it.
 ANOTHER_BEFORE = re.compile(r"\A.*\\(?:boxed|fbox).*\}")
 ANOTHER_AFTER = re.compile(r"\\(?:boxed|fbox).*\Z")
+
+# "6 * 7 = 42. ", "<<6*7=42>>", "= 42 (": a value in front of the box.
+SAID_BEFORE = re.compile(r"(?:=|\A)\s*([-−]?[\d.,]*\d)(?:[.,\s(—–]|>>)*\Z")
 
 # "\boxed{3} or $x_2 = \boxed{5}$": what stands between boxes that are one answer, a list.
 JOINT = re.compile(r"[,;]? ?(?:and|or)? ?(?:[a-zA-Z](?:_\{?\w\}?)? ?=)?")
@@ -190,24 +198,34 @@ def value_and_start(text: str, box: Box) -> tuple[str, int]:
     minus = MINUS.search(before)
     in_front = before[: minus.start()] if minus else before
     value = "-" + box.content if minus else box.content
-    if is_part or not is_whole(value, in_front, after) or is_part_of_formula(in_front, after):
+    if (
+        is_part
+        or not is_whole(value, in_front, after)
+        or is_part_of_formula(value, in_front, after)
+    ):
         return "", box.start
     return value, box.start - len(minus[0]) if minus else box.start
 
 
-def is_part_of_formula(before: str, after: str) -> bool:
-    """Whether a formula says more than the box in it; other boxes beside it are left to
-    boxed_answer, which looks at what joins them."""
+def is_part_of_formula(value: str, before: str, after: str) -> bool:
+    """Whether a formula says more than the box in it.
+
+    Other boxes beside it are left to boxed_answer, which looks at what joins them; and the value
+    itself may stand before it: "6 * 7 = 42, \\boxed{42}".
+    """
     formula = formula_around(before, after)
     if formula is None:
         return False
-    in_front = ANOTHER_BEFORE.sub("", formula[0])
-    behind = ANOTHER_AFTER.sub("", formula[1])
-    if in_front != formula[0] and JOINT.fullmatch(plain(in_front)):
+    in_front = ANOTHER_BEFORE.sub("", formula.before)
+    behind = ANOTHER_AFTER.sub("", formula.after)
+    is_joined_before = in_front != formula.before and JOINT.fullmatch(plain(in_front))
+    is_joined_behind = behind != formula.after and JOINT.fullmatch(plain(behind))
+    said = SAID_BEFORE.search(in_front)
+    if is_joined_before or (said and is_same_number(said[1], value)):
         in_front = ""
-    if behind != formula[1] and JOINT.fullmatch(plain(behind)):
+    if is_joined_behind:
         behind = ""
-    return not is_all_of(in_front, behind)
+    return not is_all_of(replace(formula, before=in_front, after=behind))
 
 
 def around(text: str, start: int, end: int) -> tuple[str, str]:
@@ -233,9 +251,20 @@ def is_whole(content: str, before: str, after: str) -> bool:
     """
     next_words = CLOSING.sub("", after)
     last_words = OPENING.sub("", before)
-    rival = OR_AFTER.match(next_words) or OR_BEFORE.search(last_words)
-    is_one_of_two = rival is not None and not is_same_number(rival[rival.lastindex or 0], content)
-    return not (is_one_of_two or AFTER.match(next_words) or BEFORE.search(last_words))
+    is_part = AFTER.match(next_words) or BEFORE.search(last_words)
+    rivals = rivals_in(last_words, next_words) + rivals_in(plain(before), plain(after))
+    return not is_part and all(is_same_number(rival, content) for rival in rivals)
+
+
+def rivals_in(before: str, after: str) -> list[str]:
+    """The numbers before and after a box that an "or" or an "and" makes its equals."""
+    found = [
+        OR_BEFORE.search(before),
+        AND_BEFORE.search(before),
+        OR_AFTER.match(after),
+        AND_AFTER.match(after),
+    ]
+    return [rival[1] for rival in found if rival]
 
 
 def is_same_number(number: str, content: str) -> bool:

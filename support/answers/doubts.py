@@ -45,7 +45,7 @@ SECOND_THOUGHTS = (
     # "Re-checking, I get 43", "Revised: 43", "The correct value is 43", "So it should be 43"
     r"re-?(?:check|calculat|comput|do|evaluat|examin|count)ing\b|revised(?: answer)?:",
     r"(?:the|my) (?:correct|revised|actual) (?:value|result|total|number|amount|count)(?: is\b|:)",
-    r"so (?:it|that|the (?:\w+ )?\w+)(?:(?:['’]s| is) actually| should be| must be)\b",
+    r"so (?:it|that|the (?:\w+ )?\w+)(?:(?:['’]s| is) actually| should be| must be)(?=\W{1,5}\d)",
     # "Let me redo this", "Upon re-evaluation"; but not "Let me check", "Upon rearranging"
     r"let(?:['’]s| me| us) (?:re-?(?:do|calculate|compute|consider)|correct (?:that|this|my))\b",
     r"upon (?:re-?(?:check|examin|evaluat|calculat|consider|view)|closer|further)",
@@ -57,14 +57,18 @@ THAT_IS_WRONG = (
     r"\b(?:that|this|which|(?:that|this|my|our|the)(?: above| previous)? (?:answer|result))"
     rf"(?:(?:['’]s| is| was) (?:clearly )?{WRONG}"
     r"|(?: isn['’]t| can['’]?t be| cannot be) (?:right|correct)"
-    r"|(?: is not (?:an|one of the)| does(?:n['’]t| not) match (?:any|the)) (?:option|choice)s?"
-    r"| does(?:n['’]t| not) (?:work|satisfy|fit)| contradicts| violates"
-    r"| is too (?:large|small|big|high|low|many|few))"
+    r"|(?: is not (?:an|one of the)| does(?:n['’]t| not) match (?:any|the)) (?:option|choice)s?)"
     r"\b(?! if\b)"
+)
+# "42. This is too large", "42. That does not work"; but not "42 is one that does not work".
+THAT_FAILS = (
+    r"(?:(?<![\w}$] )that|this|(?:that|this|my|our|the) (?:answer|result|value))"
+    r"(?: does(?:n['’]t| not) (?:work|satisfy|fit)| contradicts| violates"
+    r"| is too (?:large|small|big|high|low|many|few))\b"
 )
 REASONLESS = r"(?:(?!\b(?:because|since|would|otherwise|not)\b)[^.!?\n(])"
 TAKEN_BACK = re.compile(
-    rf"(?im)\A{REASONLESS}{{0,100}}[.!?]?[\s$*)}}\]]{{0,9}}\(?{LEADS}{THAT_IS_WRONG}"
+    rf"(?im)\A{REASONLESS}{{0,100}}[.!?]?[\s$*)}}\]]{{0,9}}\(?{LEADS}(?:{THAT_IS_WRONG}|{THAT_FAILS})"
     rf"|{STARTS}(?:{'|'.join(SECOND_THOUGHTS)})"
 )
 
@@ -72,8 +76,13 @@ TAKEN_BACK = re.compile(
 # "check whether this is correct", nor "neither is correct"; and "Yes." as the last word.
 CONFIRMS = re.compile(
     r"(?i)(?:\b(?:is|are|was|looks)|['’]s)(?: indeed| still)? (?:right|correct|consistent)\b"
-    r"|\b(?:checks out|holds|stands)\W*\Z"
+    r"|\b(?:checks out|holds|stands)\W*\Z|\bconfirms (?:the|my|our|this|that|it)\b"
 )
 CONFIRMS_NOTHING = re.compile(r"(?i)\b(?:not|never|neither|nor|whether|if|sure)\b|n['’]t\b")
 LAST_YES = re.compile(r"(?i)\A[^?]*\b(?:yes|correct)\W*\Z")
+# What makes of "6 * 7 = 42" a mistake that is told: "I used 6 * 7 = 42", "is 6 * 7 = 42?".
+CONFESSES = re.compile(
+    rf"(?i)\?|\b(?:{WRONG}|mistakes?|errors?|forgot|used|had|no|oops|came from|instead|rather"
+    r"|apolog\w+|mis\w+|overlooked)\b"
+)
 SENTENCE_END = re.compile(r"[.!?;](?:\s|\Z)|\n")

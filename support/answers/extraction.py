@@ -10,8 +10,17 @@ Called by checker.py and augment.py (extract_answer).
 
 import re
 
-from support.answers.boxes import Box, around, boxed_answer, boxes_of, is_joint, is_whole
+from support.answers.boxes import (
+    Box,
+    around,
+    boxed_answer,
+    boxes_of,
+    is_joint,
+    is_same_number,
+    is_whole,
+)
 from support.answers.doubts import (
+    CONFESSES,
     CONFIRMS,
     CONFIRMS_NOTHING,
     DENIED,
@@ -20,6 +29,7 @@ from support.answers.doubts import (
     SENTENCE_END,
     TAKEN_BACK,
 )
+from support.answers.words import MAGNITUDES, NUMBER_WORDS
 
 MAX_STATEMENT = 300  # characters after a mark that are looked at
 AROUND_A_NUMBER = " \t\n.,!$*()\\"  # signs that can stand around one that stands alone
@@ -32,7 +42,7 @@ END = re.compile(
     r"|</s>|<eos>|<end_of_turn>|<｜end▁of▁sentence｜>"
     r"|<(?:\|im_start\||\|start_header_id\||start_of_turn)>user"
     r"|<\|user\|>|<｜User｜>|\[/?INST\]"
-    r"|(?<=\n)(?:user|assistant)[ \t]*(?=\n))"  # the roles, where the signs around them are lost
+    r"|(?<=\n)user[ \t]*(?=\n))"  # the role, where the signs around it are lost
 )
 
 # What a base model writes when it goes on: "## Problem 2.", "Q: ...", "Here is another problem".
@@ -194,7 +204,7 @@ TOLD_BY = re.compile(
 
 # "So she makes 20 dollars." at the end of a text.
 LAST_CONCLUSION = re.compile(
-    r"(?:\A|[.!?\n])[\s$)*}\\\]]*(?:So|Thus|Hence|Therefore)\b(?:[^.!?\n]|[.]\d)*\W*\Z"
+    r"(?:\A|[.!?\n])[ \t$)*}\\\]]*(?:So|Thus|Hence|Therefore)\b(?:[^.!?\n]|[.]\d)*\W*\Z"
 )
 
 # What may stand around an answer and means nothing.
@@ -307,16 +317,19 @@ def answer_of_boxes(text: str, boxes: list[Box]) -> str:
 
 
 def ends_otherwise(after: str, boxed: str) -> bool:
-    """Whether the last sentence after a box of one number concludes with another number.
+    """Whether the last sentence after a box of one number concludes with another one.
 
     >>> ends_otherwise(". So she makes 20 dollars.", "18"), ends_otherwise(". So 18 it is.", "18")
     (True, False)
     """
-    conclusion = LAST_CONCLUSION.search(after)
+    conclusion = LAST_CONCLUSION.search(after[-MAX_STATEMENT:])
     if not conclusion or not NAMED_NUMBER.fullmatch(boxed.strip("$")):
         return False
-    numbers = bare_numbers(conclusion[0].replace("%", ""))
-    return bool(numbers) and bare_numbers(boxed.replace("%", ""))[-1] not in numbers
+    numbers = NUMBER.findall(conclusion[0])
+    words = set(re.findall("[a-z]+", conclusion[0].lower()))
+    if len(numbers) != 1 or words & {*NUMBER_WORDS, *MAGNITUDES}:
+        return False
+    return not is_same_number(numbers[0], boxed)
 
 
 def states_another(statement: str, boxed: str) -> bool:
@@ -359,7 +372,8 @@ def upheld(answer: str, after: str) -> str:
     statement = last_statement(rest)
     if statement:
         return answer_in(statement)
-    return answer if is_confirmed(answer, rest) else ""
+    is_upheld = is_confirmed(answer, rest) or comes_to(answer, doubts[-1][0] + rest)
+    return answer if is_upheld else ""
 
 
 def is_confirmed(answer: str, rest: str) -> bool:
@@ -370,8 +384,6 @@ def is_confirmed(answer: str, rest: str) -> bool:
     (True, False)
     """
     if answer and rest.strip(AROUND_A_NUMBER) == answer.strip(AROUND_A_NUMBER):
-        return True
-    if comes_to(answer, rest):
         return True
     sentences = SENTENCE_END.split(rest)
     saying = [said for said in sentences if CONFIRMS.search(said)]
@@ -385,17 +397,21 @@ def is_confirmed(answer: str, rest: str) -> bool:
     return False
 
 
-def comes_to(answer: str, rest: str) -> bool:
-    """Whether the last number of what follows a second thought is the result of a calculation, or
-    of a conclusion, and the answer.
+def comes_to(answer: str, doubt: str) -> bool:
+    """Whether the last number of a second thought is the answer, as the result of a calculation or
+    conclusion, or its only number; and nothing speaks of a mistake.
 
-    >>> comes_to("42", " let me check: 6 * 7 = 42. Good."), comes_to("42", " is it 42?")
+    >>> comes_to("42", "Wait, let me check: 6 * 7 = 42. Good."), comes_to("42", "Wait, is it 42?")
     (True, False)
     """
-    results = RESULT.findall(rest)
-    numbers = bare_numbers(rest)
-    is_last = bool(results) and numbers[-1:] == bare_numbers(results[-1])
-    return is_last and numbers[-1:] == bare_numbers(answer) and not CONFIRMS_NOTHING.search(rest)
+    doubt = doubt[-MAX_STATEMENT:]
+    numbers = bare_numbers(doubt)
+    if not numbers or numbers[-1:] != bare_numbers(answer):
+        return False
+    results = RESULT.findall(doubt)
+    is_result = bool(results) and bare_numbers(results[-1]) == numbers[-1:]
+    is_denied = CONFIRMS_NOTHING.search(doubt) or CONFESSES.search(doubt)
+    return (is_result or len(numbers) == 1) and not is_denied
 
 
 def upheld_statement(statement: str) -> str:

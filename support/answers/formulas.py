@@ -6,76 +6,133 @@ Each pattern has an example of what it finds. Called by boxes.py.
 """
 
 import re
+from dataclasses import dataclass
+
+from support.answers.words import is_word
 
 DOLLARS = re.compile(r"(?<!\\)\$\$?")
-CELL = re.compile(r"\\\\|&")  # what parts the lines and the columns of an aligned formula
-TEXT = r"\\(?:text[a-z]*|mathrm|mathbf|mbox|operatorname)\s*\{[^{}]*\}"  # "\text{ apples}"
-WORD = r"(?<![\\a-zA-Z])[a-zA-Z]{2,}"
+# What parts the lines and the columns of an aligned formula, and ends it; of a matrix the cells are
+# parts of its value.
+CELL = re.compile(r"\\\\|&|\\end\s*\{")
+MATRIX = re.compile(r"\\begin\s*\{[a-zA-Z]?matrix\}")
+LINE_MARK = re.compile(r"\A[\s#>*_•+-]*(?:\d+[.)]\s)?")  # "- ", "#### ", "2. "
+TEXT = r"\\(?:text[a-z]*|math(?:rm|bf)|mbox|operatorname)\s*\{[^{}]*\}"  # "\text{ apples}"
 WORDS = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
 MATHEMATICS = re.compile(r"[=+<>^_]|\\[a-zA-Z]{2}")
-ARROW = r"\\(?:implies|iff|to|(?:[Ll]ong)?(?:[Ll]eft)?[Rr]ightarrow)(?![a-zA-Z])|[=-]>|[⇒→]"
+ARROW = r"\\(?:implies|iff|to|(?:[Ll]ong)?(?:[Ll]eft)?[Rr]ightarrow)(?![a-zA-Z])|[=-]>|[⇒→⟹]"
+RELATION = r"[≈≡∼≅]|\\(?:approx|equiv|sim|simeq|cong|coloneqq|in)(?![a-zA-Z])"
+SPACE = r"\\(?:[,;:! ]|enspace|space|q?quad)(?![a-zA-Z])|[\s~]"
 
-# What a line begins with: "- ", "#### ", "2. ".
-LINE_MARK = re.compile(r"\A[\s#>*_•+-]*(?:\d+[.)]\s)?")
-
-# What means nothing in front of a box: "\left(", "\displaystyle", "\textbf{", "{\color{red}", "\$";
-# and "xed{", what is left of a command that begins out of sight.
-NOTHING_BEFORE = re.compile(
-    r"(?:\\(?:left|[bB]igg?l?|displaystyle|bf|rm|it|large|Large|LARGE|huge)(?![a-zA-Z])"
-    r"|\\(?:text[a-z]*|math[a-z]+|boldsymbol|bm|underline|boxed|fbox|color\s*\{[^{}]*\})(?=\s*\{)"
-    r"|\A[a-z]{1,5}(?=\{)|\\color\s*\{[^{}]*\}|\\[,;:! $]|\*\*|[\s{(\[~])+\Z"
+# What only typesets, in front: "\left(", "\displaystyle", "\textbf{", "{\color{red}", "\$"; and
+# "xed{", what is left of a command that begins out of sight.
+LAYOUT_BEFORE = re.compile(
+    r"(?:\\(?:left|[bB]igg?l?|displaystyle|bf|rm|it|large|Large|LARGE|[hH]uge)(?![a-zA-Z])"
+    r"|\\(?:text[a-z]*|math[a-z]+|boldsymbol|bm|underline|boxed|fbox)(?=\s*\{)"
+    r"|\\begin\s*\{[a-z]+\*?\}(?:\{[lcr|]+\})?|\A[a-z]{1,5}(?=\{)|\\color\s*\{[^{}]*\}"
+    rf"|{SPACE}|\\\$|\$|\*\*|[{{(\[])+\Z"
 )
-# What says that a value follows: "x =", "\therefore", "\text{Total: }", "\quad", "x \in"; and
+# What says that a value follows: "x =", "\therefore", "\text{Total: }", "\quad", "x \in", "is"; and
 # "n \ge", but not "2 \le n \le".
-VALUE_FOLLOWS = re.compile(
-    rf"(?:\A|[=:;≈≡]|{ARROW}|{TEXT},?|{WORD},?|∴"
-    r"|\\(?:approx|equiv|therefore|because|q?quad|in|pounds|euro|hspace\{[^{}]*\})"
+LEADS_TO_VALUE = re.compile(
+    rf"(?:\A|[=:;∴]|{RELATION}|{ARROW}|{TEXT},?|(?<![\\a-zA-Z])[a-zA-Z]{{2,}},?"
+    r"|\\(?:therefore|because|q?quad|pounds|euro|hspace\{[^{}]*\})"
     r"|\A(?:(?!\\[lg]e)[^<>≤≥=])*(?:\\[lg]e(?:q|qslant)?|[≤≥]))\Z"
 )
-# What may follow a value: nothing, "\text{ cm}", "cm^2", "= 9 \cdot 2", "^\circ", ", y = 3".
-NOTHING_AFTER = re.compile(r"\A(?:\\[,;:! ]|\\right(?![a-zA-Z])|\*\*|[\s})\]~])+")
-GOES_ON = re.compile(
-    rf"\A(?:[.,;:]*\s*\\?\Z|[.,;:]?\s*(?:=|≈|{ARROW}|\\(?:approx|q?quad|(?:text|mathrm)(?!\{{i\}})|mbox|tag|checkmark"
-    r"|square|blacksquare|qed|because|l?dots|pounds|euro|hspace|pmod|bmod)"
-    r"|\(\s*(?:\\?mod\b|\\text|[a-zA-Z]{3})|[a-zA-Z]{2}|[%°€£✓✅])|\\[%$]|\\(?:circ|degree)"
-    r"|\^\s*\{?\s*(?:\\circ|°|\\text|\\mathrm|\\prime|th|st|nd|rd|\*)"
-    r"|[mgshL](?![a-zA-Z])|/\s*(?:\\text|[a-zA-Z]{2})|,\s*[a-zA-Z](?:_\{?\w+\}?)?\s*=)"
+
+# What only typesets, behind, and the text after it: "\, \text{ apples}".
+LAYOUT_AFTER = re.compile(rf"\A(?:{SPACE}|\\right(?![a-zA-Z])|\*\*|[}})\]])+")
+LEADING_TEXT = re.compile(rf"\A[.,;]?\s*{TEXT}\s*")
+MORE_OF_VALUE = re.compile(r"[-+−–]?\s*\d")  # "\text{ hours and }30"
+# What may follow a value: nothing, "= 9 \cdot 2", "^\circ", "m", "/day", ", y = 3", "(x > 0)".
+MAY_FOLLOW = re.compile(
+    rf"\A(?:[.,;:]*\s*\\?\Z|[.,;:]?\s*(?:=|{RELATION}|{ARROW}"
+    r"|\\(?:tag|checkmark|square|blacksquare|Box|qed|because|l?dots|pounds|euro|hspace|p?mod|bmod"
+    r"|nonumber|notag|hfill|[hH]uge|[dt]?frac\s*\{\s*\\(?:text|math))|\{?\s*\\rm\b|[%°€£✓✅]"
+    r"|\(\s*(?:=|\\?mod\b|\\text|[a-zA-Z]{3}|[a-zA-Z]\s*[<>=\\])|\[[a-z]+\]"
+    r"|(?:[<>]|\\(?:gt|lt|neq?))\s*0)|\\[%$]|\\(?:circ|degree)"
+    r"|\^\s*\{?\s*(?:\\circ|°|\\text|\\mathrm|\\prime|th|st|nd|rd|\*)|[mgshL](?![a-zA-Z])"
+    rf"|/\s*(?:\\text|[a-zA-Z]{{2}})|,(?:{SPACE})*[a-zA-Z](?:_\{{?\w+\}}?)?\s*(?:[<>=≤≥]|\\[gln]|\\in))"
 )
+LETTERS = re.compile(r"\A[.,;]?\s*([a-zA-Z]{2,})")
+# On a line without the signs of a formula "\boxed{3}!" or "\boxed{3} 😊" is no part either.
+OPERATOR = re.compile(r"\A(?:[-+−–±*/^_≤≥×·÷(|a-zA-Z0-9]|[<>](?![a-z/])|,\s*[-\d]|\\[a-zA-Z])")
 
 
-def formula_around(before: str, after: str) -> tuple[str, str] | None:
-    r"""What stands before and after a box in its formula, or on its line where that has no words;
-    None where it stands among words.
+@dataclass
+class Formula:
+    """What stands before and after a box in its formula, in one line and column of it."""
+
+    before: str
+    after: str
+    is_marked: bool  # by $ ... $, \( ... \) or \[ ... \]; else it is a line without words
+
+
+def formula_around(before: str, after: str) -> Formula | None:
+    r"""The formula that a box stands in; None where it stands among words.
 
     before, after: what stands around it on its line
 
     >>> formula_around("so $x = ", " + 2$ eggs"), formula_around("so it is ", " eggs")
-    (('x = ', ' + 2'), None)
+    (Formula(before='x = ', after=' + 2', is_marked=True), None)
     """
-    inside = None
+    is_marked = True
+    inside = between_brackets(before, after) or between_dollars(before, after)
+    line = before + after
+    if inside is None and not re.search(r"\\[(\[]|\$", line) and is_formula(line):
+        is_marked = False
+        inside = LINE_MARK.sub("", before), after
+    if inside is None:
+        return None
+    in_front, behind = inside
+    if not MATRIX.search(in_front):
+        in_front = CELL.split(in_front)[-1]
+        behind = CELL.split(behind)[0]
+    return Formula(in_front, behind, is_marked)
+
+
+def between_brackets(before: str, after: str) -> tuple[str, str] | None:
     for opening, closing in (("\\(", "\\)"), ("\\[", "\\]")):
         start = before.rfind(opening)
         if start > before.rfind(closing):
-            inside = before[start + 2 :], after.partition(closing)[0]
+            return before[start + 2 :], after.partition(closing)[0]
+    return None
+
+
+def between_dollars(before: str, after: str) -> tuple[str, str] | None:
+    """None also where the $ are of sums of money: "$5 each is \\boxed{15}, $3 more"."""
     pieces = DOLLARS.split(before)
     pieces_after = DOLLARS.split(after)
-    if inside is None and len(pieces) % 2 == 0 and len(pieces_after) > 1:
-        inside = pieces[-1], pieces_after[0]
-    if inside is None and len(pieces) == len(pieces_after) == 1:
-        line = re.sub(TEXT, "", f"{before} {after}")
-        if MATHEMATICS.search(line) and not WORDS.search(line):
-            inside = LINE_MARK.sub("", before), after
-    if inside is None:
-        return None
-    return CELL.split(inside[0])[-1], CELL.split(inside[1])[0]
+    is_inside = len(pieces) % 2 == 0 and len(pieces_after) > 1
+    has_words = WORDS.search(re.sub(TEXT, "", f"{pieces[-1]} {pieces_after[0]}"))
+    return (pieces[-1], pieces_after[0]) if is_inside and not has_words else None
 
 
-def is_all_of(before: str, after: str) -> bool:
-    r"""Whether a box with this before and after it in its formula is what the formula says.
+def is_formula(line: str) -> bool:
+    line = re.sub(TEXT, "", line)
+    return bool(MATHEMATICS.search(line)) and not WORDS.search(line)
 
-    >>> is_all_of("x = ", r" \text{ eggs}"), is_all_of("x = ", r" + \sqrt{2}")
-    (True, False)
+
+def is_all_of(formula: Formula) -> bool:
+    r"""Whether a box is what its formula says.
+
+    >>> is_all_of(Formula("x = ", r" \text{ eggs}", True))
+    True
+    >>> is_all_of(Formula("x = ", r" + \sqrt{2}", True))
+    False
     """
-    in_front = NOTHING_BEFORE.sub("", before)
-    behind = NOTHING_AFTER.sub("", after)
-    return bool(VALUE_FOLLOWS.search(in_front) and GOES_ON.match(behind))
+    in_front = LAYOUT_BEFORE.sub("", formula.before)
+    return bool(LEADS_TO_VALUE.search(in_front)) and may_follow(formula)
+
+
+def may_follow(formula: Formula) -> bool:
+    """Whether what stands after a box makes it no part."""
+    behind = LAYOUT_AFTER.sub("", formula.after)
+    text = LEADING_TEXT.match(behind)
+    if text and not text[0].rstrip().endswith("{i}"):
+        return not MORE_OF_VALUE.match(behind, text.end())
+    letters = LETTERS.match(behind)
+    if letters:
+        return is_word(letters[1])
+    if MAY_FOLLOW.match(behind):
+        return True
+    return not formula.is_marked and not OPERATOR.match(behind)

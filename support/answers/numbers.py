@@ -26,7 +26,7 @@ MAX_LETTERS = 8  # different ones in an expression
 MAX_WORK = 150_000  # see Work; at most some 0.2 seconds
 DIGITS = 50  # of the first look
 MAX_DIGITS = 1_500  # of the second
-MAX_DIGITS_OF_FACTORIALS = 200  # of no whole numbers; those of 1,000 digits take seconds
+MAX_DIGITS_OF_FACTORIALS = 200  # such as n! and \pi!, of which 1,000 digits take seconds
 MAX_RANGE = 300  # powers of ten between the parts of an expression
 
 CONTEXT = mpmath.MPContext()  # mpmath with a precision of its own

@@ -79,7 +79,7 @@ RESPELLED: list[tuple[str, Any]] = [
     # Nouns that are not of small letters alone: 12 T-shirts, 12 children's books, 12 TVs.
     (
         r"(?<=[0-9]) ([A-Za-z]+(?:-[A-Za-z]{3,}|['’]s)|[A-Z]{2,3}s)(?=\.?$|,? )",
-        lambda m: noun(m[1]),
+        lambda m: joined(m[1]),
     ),
     # What stands around an answer: **73**, '73' and "73" are 73.
     (r"^[\s*\u200b\ufeff]+|[\s*\u200b\ufeff]+$", ""),
@@ -95,7 +95,7 @@ def vulgar_fraction(character: str) -> str:
     return f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
-def noun(spelling: str) -> str:
+def joined(spelling: str) -> str:
     """A counted noun in one word, as "12 Tshirts"; not where a piece of it changes the number, as
     in "5 twenty-fifths"."""
     pieces = re.split("[-'’]", spelling)

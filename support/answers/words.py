@@ -192,7 +192,7 @@ UNITS = table("""
     mph: MPH
     MB: megabyte megabytes
     GB: gigabyte gigabytes
-    kWh: kilowatt-hour kilowatt-hours
+    kWh: kilowatthour kilowatthours
     am: AM
     pm: PM
     %: percent pct percentage
