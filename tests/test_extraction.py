@@ -708,6 +708,9 @@ ALL_OF_A_FORMULA = [
     ("$n = \\boxed{7}\\;{\\rm cm}$", "7"),
     ("$n = \\boxed{7}$ and $m = 2$.", "7"),
     ("$m = 2$ and $n = \\boxed{7}$", "7"),
+    ("$12n = 84$ or $n = \\boxed{7}$.", "7"),
+    ("$3 + 4$, or $\\boxed{7}$", "7"),
+    ("$1 \\cdot 7$, or $\\boxed{7}$", "7"),
     ("At $2 each that is \\boxed{6} (3 * $2 = $6).", "6"),
     ("At $2 each she pays \\boxed{6}, 3 more than $3.", "6"),
 ]
@@ -756,6 +759,7 @@ PART_OF_A_FORMULA = [
         "$\\boxed{7}\\text{ m} + 2\\text{ cm}$",
         "$\\boxed{7}\\text{ hours and }30\\text{ minutes}$",
         "$y = 2 \\text{ or } y = \\boxed{7}$",
+        "$AB = 2$ or $\\boxed{7}$",
         "$y = \\boxed{7} \\; \\text{or} \\; 2$",
     )
 ]

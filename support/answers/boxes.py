@@ -95,10 +95,19 @@ OR_BEFORE = re.compile(
     r"(?:[a-zA-Z] ?= ?)?(?<![\d./^\\}])(?<!boxed )([-−]?\d+)(?:[\s$*]|\\\))*,?"
     r" or(?: maybe| perhaps)?[\s$]*(?:[a-zA-Z] ?= ?)?\Z"
 )
+# "13 + 15, or \boxed{28}" and "12x = 360 or x = \boxed{30}": what ends so in front of the number
+# says that the box follows from it; "x = 4 or x = \boxed{3}", with a name alone, does not.
+TERM_OF = re.compile(r"(?:[+×*·÷/]|\\(?:cdot|times|div))\s*\Z")
+SIDE_OF = re.compile(r"=\s*\Z")
+NAME_OF = re.compile(r"(?<![\w})^-])[a-zA-Z]+\s*=\s*\Z")
 # "4 and \boxed{3}"; but not "x = 4 and y = \boxed{3}"
 AND_BEFORE = re.compile(
     r"(?<![=+*×/-] )(?<![\w.^/\\}=+*×-])([-−]?\d+)(?:[\s$*]|\\\))* and[\s$]*\Z", re.IGNORECASE
 )
+
+# "\quad", "\text{ or }" and more than one space, in the text beside a box.
+SPOKEN = re.compile(r"\\q?quad\b|\\[,;: ]|\\text\s*\{([^{}]*)\}|\s{2,}")
+DIGITS = re.compile(r"[-−]?(?:\\?\$)?[\d.,]+")  # "18", "-\$1,800"
 
 # What is no more than a space between boxes: "\quad", "$"; and "\text{ and }", which is its group.
 SPACE = re.compile(r"\\(?:q?quad\b|[,;:! ()\[\]])|[\s$~]|\\text\s*\{([^{}]*)\}")
@@ -252,19 +261,31 @@ def is_whole(content: str, before: str, after: str) -> bool:
     next_words = CLOSING.sub("", after)
     last_words = OPENING.sub("", before)
     is_part = AFTER.match(next_words) or BEFORE.search(last_words)
-    rivals = rivals_in(last_words, next_words) + rivals_in(plain(before), plain(after))
+    rivals = rivals_of(content, spoken(last_words), spoken(next_words))
     return not is_part and all(is_same_number(rival, content) for rival in rivals)
 
 
-def rivals_in(before: str, after: str) -> list[str]:
-    """The numbers before and after a box that an "or" or an "and" makes its equals."""
-    found = [
-        OR_BEFORE.search(before),
-        AND_BEFORE.search(before),
-        OR_AFTER.match(after),
-        AND_AFTER.match(after),
-    ]
+def rivals_of(content: str, before: str, after: str) -> list[str]:
+    """The numbers before and after a box that an "or", or an "and" beside a number, makes its
+    equals."""
+    found = [OR_AFTER.match(after)]
+    or_before = OR_BEFORE.search(before)
+    if or_before and not leads_to_box(before[: or_before.start(1)]):
+        found.append(or_before)
+    if DIGITS.fullmatch(content):
+        found += [AND_BEFORE.search(before), AND_AFTER.match(after)]
     return [rival[1] for rival in found if rival]
+
+
+def leads_to_box(before: str) -> bool:
+    """Whether a number after this is a part of what the box follows from, and no rival of it."""
+    is_side = SIDE_OF.search(before) and not NAME_OF.search(before)
+    return bool(TERM_OF.search(before) or is_side)
+
+
+def spoken(text: str) -> str:
+    r"""A part of a line with the words of its formulas, as "4 or x =" for "4\quad\text{or} x ="."""
+    return SPOKEN.sub(lambda space: f" {(space[1] or '').strip()} ", text).replace("  ", " ")
 
 
 def is_same_number(number: str, content: str) -> bool:

@@ -21,6 +21,7 @@ WORDS = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
 MATHEMATICS = re.compile(r"[=+<>^_]|\\[a-zA-Z]{2}")
 ARROW = r"\\(?:implies|iff|to|(?:[Ll]ong)?(?:[Ll]eft)?[Rr]ightarrow)(?![a-zA-Z])|[=-]>|[⇒→⟹]"
 RELATION = r"[≈≡∼≅]|\\(?:approx|equiv|sim|simeq|cong|coloneqq|in)(?![a-zA-Z])"
+ORDER = r"\\[lg]e(?:q|qslant)?(?![a-zA-Z])"  # "\le", but not "\left"
 SPACE = r"\\(?:[,;:! ]|enspace|space|q?quad)(?![a-zA-Z])|[\s~]"
 
 # What only typesets, in front: "\left(", "\displaystyle", "\textbf{", "{\color{red}", "\$"; and
@@ -29,6 +30,7 @@ LAYOUT_BEFORE = re.compile(
     r"(?:\\(?:left|[bB]igg?l?|displaystyle|bf|rm|it|large|Large|LARGE|[hH]uge)(?![a-zA-Z])"
     r"|\\(?:text[a-z]*|math[a-z]+|boldsymbol|bm|underline|boxed|fbox)(?=\s*\{)"
     r"|\\begin\s*\{[a-z]+\*?\}(?:\{[lcr|]+\})?|\A[a-z]{1,5}(?=\{)|\\color\s*\{[^{}]*\}"
+    r"|\\renewcommand\{[^{}]*\}\{[^{}]*\}"
     rf"|{SPACE}|\\\$|\$|\*\*|[{{(\[])+\Z"
 )
 # What says that a value follows: "x =", "\therefore", "\text{Total: }", "\quad", "x \in", "is"; and
@@ -36,7 +38,8 @@ LAYOUT_BEFORE = re.compile(
 LEADS_TO_VALUE = re.compile(
     rf"(?:\A|[=:;∴]|{RELATION}|{ARROW}|{TEXT},?|(?<![\\a-zA-Z])[a-zA-Z]{{2,}},?"
     r"|\\(?:therefore|because|q?quad|pounds|euro|hspace\{[^{}]*\})"
-    r"|\A(?:(?!\\[lg]e)[^<>≤≥=])*(?:\\[lg]e(?:q|qslant)?|[≤≥]))\Z"
+    r"|\\(?:stackrel|overset|underset)\{[^{}]*\}\{[^{}]*=[^{}]*\}"
+    rf"|(?:\A|=|{ARROW})(?:(?!{ORDER})[^<>≤≥])*(?:{ORDER}|[≤≥]))\Z"
 )
 
 # What only typesets, behind, and the text after it: "\, \text{ apples}".
@@ -47,7 +50,7 @@ MORE_OF_VALUE = re.compile(r"[-+−–]?\s*\d")  # "\text{ hours and }30"
 MAY_FOLLOW = re.compile(
     rf"\A(?:[.,;:]*\s*\\?\Z|[.,;:]?\s*(?:=|{RELATION}|{ARROW}"
     r"|\\(?:tag|checkmark|square|blacksquare|Box|qed|because|l?dots|pounds|euro|hspace|p?mod|bmod"
-    r"|nonumber|notag|hfill|[hH]uge|[dt]?frac\s*\{\s*\\(?:text|math))|\{?\s*\\rm\b|[%°€£✓✅]"
+    r"|nonumber|notag|renewcommand|hfill|[hH]uge|[dt]?frac\s*\{\s*\\(?:text|math))|\{?\s*\\rm\b|[%°€£✓✅]"
     r"|\(\s*(?:=|\\?mod\b|\\text|[a-zA-Z]{3}|[a-zA-Z]\s*[<>=\\])|\[[a-z]+\]"
     r"|(?:[<>]|\\(?:gt|lt|neq?))\s*0)|\\[%$]|\\(?:circ|degree)"
     r"|\^\s*\{?\s*(?:\\circ|°|\\text|\\mathrm|\\prime|th|st|nd|rd|\*)|[mgshL](?![a-zA-Z])"
