@@ -39,7 +39,7 @@ from support.logprobs import autocast, packed_logprobs, padded, score
 from support.optim import adamw, clipped_update
 from support.packing import micro_batches, pack
 from support.runs import Interrupts, Laps, RunFolder, is_in_coldstart, step_of
-from support.settings import Settings, check_start, parse_settings, seed_of
+from support.settings import Settings, check_start, note_settings_of_tiny, parse_settings, seed_of
 from support.summaries import format_table
 from support.trackers import tracker
 from tasks import Problem, task_with_mistakes
@@ -656,6 +656,8 @@ def main() -> None:
     settings = parse_settings()
     run, resumed = open_run(settings)
     print_plan(run)
+    can_start_anew = task_with_mistakes(settings.data) is not None
+    note_settings_of_tiny(settings, can_start_anew)
     with run.folder.guard():
         checkpoint = start_of_rl(run, resumed)
         if settings.stage == "coldstart":

@@ -327,8 +327,7 @@ def check_number(name: str, value: Any) -> None:
 
 
 def check_start(settings: Settings, can_start_anew: bool) -> None:
-    """Raises InputError for settings that cannot start on their problems; a note says where those
-    of the tiny model meet problems that are not its own.
+    """Raises InputError for settings that cannot start on their problems.
 
     can_start_anew: whether a program can teach a model of random weights to solve them
     """
@@ -341,19 +340,19 @@ def check_start(settings: Settings, can_start_anew: bool) -> None:
         fits = settings.n_pos + settings.n_neg <= settings.k
         found = f"{settings.n_pos} + {settings.n_neg} with k = {settings.k}"
         expect(fits, "--n-pos, --n-neg", "n_pos + n_neg <= k", found)
-    unfit = flags_of_the_tiny_model(settings)
-    if settings.model and not can_start_anew and unfit:
-        note(
-            f"{', '.join(unfit)}: these are for a tiny model on built-in problems; {ANOTHER_MODEL}"
-        )
 
 
-def flags_of_the_tiny_model(settings: Settings) -> list[str]:
-    """Those of the settings in use that still are what a model of 0.8 million weights needs."""
+def note_settings_of_tiny(settings: Settings, can_start_anew: bool) -> None:
+    """Say which of the settings in use still are those of the tiny model, where the problems are
+    not built-in ones."""
+    if can_start_anew or settings.resume:
+        return
     names = ["lr"]
     if settings.stage != "rl":
         names.append("coldstart_lr")
     if settings.constructs:
         names.append("synthesis")
     of_tiny = [name for name in names if getattr(settings, name) == getattr(Settings, name)]
-    return [f"{flag_of(name)} {getattr(settings, name)}" for name in of_tiny]
+    if of_tiny:
+        flags = ", ".join(f"{flag_of(name)} {getattr(settings, name)}" for name in of_tiny)
+        note(f"{flags}: these are for a tiny model on built-in problems; {ANOTHER_MODEL}")

@@ -12,8 +12,8 @@ from support.settings import (
     PRESETS,
     Settings,
     check_settings,
-    check_start,
     make_parser,
+    note_settings_of_tiny,
     parse_settings,
     seed_of,
 )
@@ -198,6 +198,6 @@ def test_the_tiny_models_settings_on_other_problems_are_noted(
 ):
     """They would ruin a checkpoint, with a learning rate 200 times its own, without a word."""
     settings = Settings(**{"model": "folder", "data": "problems.jsonl", **changes})
-    check_start(settings, can_start_anew)
+    note_settings_of_tiny(settings, can_start_anew)
     err = capsys.readouterr().err
     assert err == (f"note: {flags}: {NOTE}\n" if flags else "")
