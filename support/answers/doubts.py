@@ -68,7 +68,8 @@ THAT_FAILS = (
 )
 REASONLESS = r"(?:(?!\b(?:because|since|would|otherwise|not)\b)[^.!?\n(])"
 TAKEN_BACK = re.compile(
-    rf"(?im)\A{REASONLESS}{{0,100}}[.!?]?[\s$*)}}\]]{{0,9}}\(?{LEADS}(?:{THAT_IS_WRONG}|{THAT_FAILS})"
+    rf"(?im)\A{REASONLESS}{{0,100}}[.!?]?[\s$*)}}\]]{{0,9}}\(?{LEADS}"
+    rf"(?:{THAT_IS_WRONG}|{THAT_FAILS})"
     rf"|{STARTS}(?:{'|'.join(SECOND_THOUGHTS)})"
 )
 

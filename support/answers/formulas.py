@@ -10,15 +10,15 @@ from dataclasses import dataclass
 
 from support.answers.words import is_word
 
-DOLLARS = re.compile(r"(?<!\\)\$\$?")
+DOLLARS = re.compile(r"(?<!\\)\$\$?")  # of a formula, or of a sum of money
 # What parts the lines and the columns of an aligned formula, and ends it; of a matrix the cells are
 # parts of its value.
 CELL = re.compile(r"\\\\|&|\\end\s*\{")
 MATRIX = re.compile(r"\\begin\s*\{[a-zA-Z]?matrix\}")
 LINE_MARK = re.compile(r"\A[\s#>*_•+-]*(?:\d+[.)]\s)?")  # "- ", "#### ", "2. "
 TEXT = r"\\(?:text[a-z]*|math(?:rm|bf)|mbox|operatorname)\s*\{[^{}]*\}"  # "\text{ apples}"
-WORDS = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")
-MATHEMATICS = re.compile(r"[=+<>^_]|\\[a-zA-Z]{2}")
+WORDS = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}")  # what no formula has outside of TEXT
+MATHEMATICS = re.compile(r"[=+<>^_]|\\[a-zA-Z]{2}")  # what words have not
 ARROW = r"\\(?:implies|iff|to|(?:[Ll]ong)?(?:[Ll]eft)?[Rr]ightarrow)(?![a-zA-Z])|[=-]>|[⇒→⟹]"
 RELATION = r"[≈≡∼≅]|\\(?:approx|equiv|sim|simeq|cong|coloneqq|in)(?![a-zA-Z])"
 ORDER = r"\\[lg]e(?:q|qslant)?(?![a-zA-Z])"  # "\le", but not "\left"
@@ -46,15 +46,26 @@ LEADS_TO_VALUE = re.compile(
 LAYOUT_AFTER = re.compile(rf"\A(?:{SPACE}|\\right(?![a-zA-Z])|\*\*|[}})\]])+")
 LEADING_TEXT = re.compile(rf"\A[.,;]?\s*{TEXT}\s*")
 MORE_OF_VALUE = re.compile(r"[-+−–]?\s*\d")  # "\text{ hours and }30"
-# What may follow a value: nothing, "= 9 \cdot 2", "^\circ", "m", "/day", ", y = 3", "(x > 0)".
+# What may follow a value, perhaps after a comma or a full stop; for words there is LETTERS.
+COMMANDS = (
+    "tag checkmark square blacksquare Box qed because ldots dots pounds euro hspace pmod mod bmod"
+    " nonumber notag renewcommand hfill huge Huge"
+)
+FOLLOWERS = [
+    rf"=|{RELATION}|{ARROW}",  # "= 9 \cdot 2"
+    rf"\\(?:{COMMANDS.replace(' ', '|')})",  # "\quad \blacksquare"
+    r"(?:[<>]|\\(?:gt|lt|neq?))\s*0",  # "> 0"
+    r"\(\s*(?:=|\\?mod\b|\\text|[a-zA-Z]{3}|[a-zA-Z]\s*[<>=\\])",  # "(= 9 + 9)", "(x > 0)"
+    r"\[[a-z]+\]|\{?\s*\\rm\b|\\[dt]?frac\s*\{\s*\\(?:text|math)",  # "[cm]", "{\rm cm}"
+    r"[%°€£✓✅]",
+]
+CONDITION = rf",(?:{SPACE})*[a-zA-Z](?:_\{{?\w+\}}?)?\s*(?:[<>=≤≥]|\\[gln]|\\in)"  # ", y = 3"
+POWER = (
+    r"\^\s*\{?\s*(?:\\circ|°|\\text|\\mathrm|\\prime|th|st|nd|rd|\*)"  # "^\circ", "^{\text{nd}}"
+)
+UNIT = r"[mgshL](?![a-zA-Z])|/\s*(?:\\text|[a-zA-Z]{2})|\\[%$]|\\(?:circ|degree)"  # "m", "/day"
 MAY_FOLLOW = re.compile(
-    rf"\A(?:[.,;:]*\s*\\?\Z|[.,;:]?\s*(?:=|{RELATION}|{ARROW}"
-    r"|\\(?:tag|checkmark|square|blacksquare|Box|qed|because|l?dots|pounds|euro|hspace|p?mod|bmod"
-    r"|nonumber|notag|renewcommand|hfill|[hH]uge|[dt]?frac\s*\{\s*\\(?:text|math))|\{?\s*\\rm\b|[%°€£✓✅]"
-    r"|\(\s*(?:=|\\?mod\b|\\text|[a-zA-Z]{3}|[a-zA-Z]\s*[<>=\\])|\[[a-z]+\]"
-    r"|(?:[<>]|\\(?:gt|lt|neq?))\s*0)|\\[%$]|\\(?:circ|degree)"
-    r"|\^\s*\{?\s*(?:\\circ|°|\\text|\\mathrm|\\prime|th|st|nd|rd|\*)|[mgshL](?![a-zA-Z])"
-    rf"|/\s*(?:\\text|[a-zA-Z]{{2}})|,(?:{SPACE})*[a-zA-Z](?:_\{{?\w+\}}?)?\s*(?:[<>=≤≥]|\\[gln]|\\in))"
+    rf"\A(?:[.,;:]*\s*\\?\Z|[.,;:]?\s*(?:{'|'.join(FOLLOWERS)})|{CONDITION}|{POWER}|{UNIT})"
 )
 LETTERS = re.compile(r"\A[.,;]?\s*([a-zA-Z]{2,})")
 # On a line without the signs of a formula "\boxed{3}!" or "\boxed{3} 😊" is no part either.
