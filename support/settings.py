@@ -38,7 +38,6 @@ SYNTHESIS = (
 )
 DTYPE = "of what is computed; the weights are float32. auto: bfloat16 on a GPU, float32 on a CPU"
 DTYPES = ["auto", "float32", "bfloat16"]
-ANOTHER_MODEL = "for another checkpoint begin with --preset gsm8k"
 TRACK = "where metrics go beside metrics.jsonl; it must be installed"
 MIX = (
     "shares of the examples that solve, reflect, construct, rewrite without the wrong prefix, and "
@@ -355,4 +354,5 @@ def note_settings_of_tiny(settings: Settings, can_start_anew: bool) -> None:
     of_tiny = [name for name in names if getattr(settings, name) == getattr(Settings, name)]
     if of_tiny:
         flags = ", ".join(f"{flag_of(name)} {getattr(settings, name)}" for name in of_tiny)
-        note(f"{flags}: these are for a tiny model on built-in problems; {ANOTHER_MODEL}")
+        for_what = "these are for a tiny model on built-in problems"
+        note(f"{flags}: {for_what}; for another checkpoint begin with --preset gsm8k")

@@ -203,15 +203,12 @@ def boxed_answer(text: str, boxes: list[Box]) -> str:
 def value_and_start(text: str, box: Box) -> tuple[str, int]:
     """What a box says, with a minus in front of it, and where that begins; "" for no answer."""
     before, after = around(text, box.start, box.end)
-    is_part = GLUED_AFTER.match(after) or GLUED_BEFORE.search(before) or DIFFERENCE.search(before)
+    is_glued = GLUED_AFTER.match(after) or GLUED_BEFORE.search(before) or DIFFERENCE.search(before)
     minus = MINUS.search(before)
     in_front = before[: minus.start()] if minus else before
     value = "-" + box.content if minus else box.content
-    if (
-        is_part
-        or not is_whole(value, in_front, after)
-        or is_part_of_formula(value, in_front, after)
-    ):
+    is_part = is_glued or is_part_of_formula(value, in_front, after)
+    if is_part or not is_whole(value, in_front, after):
         return "", box.start
     return value, box.start - len(minus[0]) if minus else box.start
 

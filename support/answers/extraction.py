@@ -445,8 +445,7 @@ def answer_in(statement: str) -> str:
     # the beginning of a solution, which ends elsewhere
     if GOES_ON.search(near) or is_first_line(claim, near) or is_told_on(claim, near):
         return ""
-    next_line = NEXT_LINE.match(near) if NAMED_NUMBER.fullmatch(claim.strip(EDGES)) else None
-    if next_line and has_new_number(next_line[1], claim):
+    if is_first_number(claim, near):
         return ""
     verb = VERB.search(claim)
     # "42 dollars" is the answer itself; so is "$18" of "Janet makes $18", if no more is said
@@ -489,6 +488,18 @@ def is_first_line(claim: str, near: str) -> bool:
     if not following or not CALCULATION.search(claim):
         return False
     return has_new_number(following[1], claim)
+
+
+def is_first_number(claim: str, near: str) -> bool:
+    """Whether a claim is a number alone, from which the next line calculates another one.
+
+    >>> is_first_number("7", "7\\n- 3 = 4"), is_first_number("7", "7\\n- 3 + 4 = 7")
+    (True, False)
+    """
+    next_line = NEXT_LINE.match(near)
+    if not next_line or not NAMED_NUMBER.fullmatch(claim.strip(EDGES)):
+        return False
+    return has_new_number(next_line[1], claim)
 
 
 def has_new_number(text: str, known: str) -> bool:

@@ -117,13 +117,18 @@ def between_dollars(before: str, after: str) -> tuple[str, str] | None:
     pieces = DOLLARS.split(before)
     pieces_after = DOLLARS.split(after)
     is_inside = len(pieces) % 2 == 0 and len(pieces_after) > 1
-    has_words = WORDS.search(re.sub(TEXT, "", f"{pieces[-1]} {pieces_after[0]}"))
-    return (pieces[-1], pieces_after[0]) if is_inside and not has_words else None
+    if not is_inside or has_words(f"{pieces[-1]} {pieces_after[0]}"):
+        return None
+    return pieces[-1], pieces_after[0]
 
 
 def is_formula(line: str) -> bool:
-    line = re.sub(TEXT, "", line)
-    return bool(MATHEMATICS.search(line)) and not WORDS.search(line)
+    return MATHEMATICS.search(re.sub(TEXT, "", line)) is not None and not has_words(line)
+
+
+def has_words(formula: str) -> bool:
+    r"""Whether words stand there that are not in a \text{}, as in no formula."""
+    return WORDS.search(re.sub(TEXT, "", formula)) is not None
 
 
 def is_all_of(formula: Formula) -> bool:
