@@ -5,10 +5,7 @@ These are phases 2 and 3 of a training step (README).
     python augment.py RUN --show 3    # the newest constructions of a run, in full
 
     phase 2, difficulty-aware candidate selection (DCS)   is_eligible, select_candidates
-      with --synthesis assisted                           shows_something_new
     phase 3, construction                                 construct: synthesis_prompt, parse_reply
-      with --synthesis assisted                           keep_to_first_error, before_result,
-                                                          continued
 
 A wrong answer y- and a right one y+ of the same question go into a synthesis prompt. The current
 policy replies, through the same sampler, <analysis> ... </analysis><reconstruction> ...
@@ -19,19 +16,15 @@ analysis says.
 
 Departures from the paper, and what it leaves open:
 - **Who finds the error, and who copies the prefix** (--synthesis). In all three the policy writes
-  the diagnosis and the correction, but for the first words of an assisted one.
+  the diagnosis and the correction (with assisted, the program writes the first words).
   - instruct: the policy does both, as in the paper. A checkpoint of 0.5B weights cannot, before it
     has learned it in the cold start: of 200 of its replies none kept a whole step of y-.
-  - assisted, for such a checkpoint (the preset gsm8k): *the program* finds the first number of y-
-    that neither the question nor any right answer of the group has, or if there is none, the
-    policy's own log-probs say where y- goes wrong (keep_to_first_error). And *the program* begins
-    the reply with y- up to there and "Wait, it should be". The policy goes on from there, without
-    tags or an analysis; the prefix is verbatim by construction, and all of y_ref is trained on,
-    what the program wrote too. After "Wait," alone such a checkpoint hardly ever says what is
-    wrong. Of y+ it sees the steps before the final result: shown the whole, it learns to put that
-    result behind whatever it says. A wrong answer is rewritten only if these steps of some right
-    answer hold a number that it lacks; of others the policy hardly ever says what is wrong
-    (results/gsm8k/README.md).
+  - assisted, for such a checkpoint (the preset gsm8k): *the program* finds what seems to be the
+    first error, and begins the reply with y- up to there and "Wait, it should be" (after "Wait,"
+    alone such a checkpoint hardly ever says what is wrong). The policy goes on from there, without
+    tags or an analysis. The prefix is verbatim by construction, and all of y_ref is trained on,
+    what the program wrote too. Which wrong answers are rewritten, where they are cut, and how much
+    of y+ the policy sees is in support/assisted.py.
   - brief, the tiny model's default: *the program* finds the first line in which y- differs from y+
     and marks it in the prompt. A model of 0.8 million weights does not learn in minutes to compare
     two answers (it found that line in 46% of the cases).
@@ -58,14 +51,11 @@ from typing import NamedTuple
 
 from checker import Grade, grade, visible
 from rollout import Group, Policy, Rollout, sample
-from support.answers.extraction import extract_answer
+from support.assisted import before_result, shows_something_new, up_to_first_error
 from support.cli import ArgumentParser, run_main
 from support.files import InputError, read_lines
-from support.first_error import Reading, up_to_doubted_number, up_to_strange_number
-from support.hinted import hinted_question
 from support.metrics import format_construction
 from support.overlap import common_prefix, in_three, shared_tokens
-from support.reasoning_steps import numbers_in, reasoning_steps
 from support.reflection import is_reflective
 from support.settings import Settings
 from support.tokenizer import INSTRUCTION, Tokenizer
@@ -137,22 +127,25 @@ OF_THE_REQUEST = re.compile(
 NOT_GRADED = Grade(right=False, reward=0.0)
 
 
-@dataclass
-class Construction:
-    """A wrong answer y- and a right one y+ to a question, and what the policy made of them.
+@dataclass(frozen=True)
+class Pair:
+    """A wrong answer y- and a right one y+ to the same question."""
 
-    Filled in stage by stage, by the functions that are named here.
-    """
-
-    # select_candidates
     question_number: int  # in the step
     problem: Problem
     wrong: str  # y-
     sibling: str  # y+
-    right_answers: list[str] = field(default_factory=list)  # all those of its group
+    right_answers: list[str]  # all those of its group
 
-    # keep_to_first_error, with --synthesis assisted alone
-    kept: str = ""  # y- up to and including what seems to be its first error
+
+@dataclass
+class Construction:
+    """What the policy made of a pair: filled in by `construct`, its grade by
+    `grade_constructions`."""
+
+    pair: Pair
+    # with --synthesis assisted alone: y- up to and including what seems to be its first error
+    kept: str = ""
 
     # read_reply
     reply: str = ""
@@ -166,10 +159,12 @@ class Construction:
     token_ids: list[int] = field(default_factory=list)  # y_ref as it is trained on, with stop id
 
     # measure: what y_ref is made of
-    parts: list[str] = field(default_factory=list)  # wrong prefix, the line after it, correction
+    # Wrong prefix, diagnosis, correction. A diagnosis is one line, the first after the prefix;
+    # that line stands here even where it is none.
+    parts: list[str] = field(default_factory=list)
     # tokens that y_ref shares with y- from its start ("assisted": with what was kept of y-)
     prefix_tokens: int = 0
-    diagnosis_tokens: int = 0  # of the line after it; 0 where that is no reflection (measure)
+    diagnosis_tokens: int = 0  # 0 where the line after the prefix does not reflect
     prefix_share: float = 0.0  # prefix_tokens / tokens of y_ref
     left_at: float = 0.0  # prefix_tokens / tokens of y-: where y_ref leaves the wrong answer
     copied_share: float = 0.0  # of the rest of y_ref, the share of tokens that is y+'s own ending
@@ -190,7 +185,7 @@ def is_eligible(group: Group, settings: Settings) -> bool:
     return group.n_right >= settings.n_pos and wrong >= settings.n_neg
 
 
-def select_candidates(groups: list[Group], settings: Settings, seed: int) -> list[Construction]:
+def select_candidates(groups: list[Group], settings: Settings, seed: int) -> list[Pair]:
     """Up to m_max wrong answers of each eligible question, each paired with a right one. Answers
     of equal text are not merged [inferred]."""
     rng = random.Random(seed)
@@ -202,7 +197,7 @@ def select_candidates(groups: list[Group], settings: Settings, seed: int) -> lis
         candidates = answers_to_rewrite(group, settings)
         for wrong, siblings in rng.sample(candidates, min(settings.m_max, len(candidates))):
             sibling = rng.choice(siblings)
-            pairs.append(Construction(number, group.problem, wrong, sibling, right_answers))
+            pairs.append(Pair(number, group.problem, wrong, sibling, right_answers))
     return pairs
 
 
@@ -219,11 +214,11 @@ def answers_to_rewrite(group: Group, settings: Settings) -> list[tuple[str, list
         may_be_rewritten = answer.ended or settings.rewrite_truncated
         if answer.grade.right or not may_be_rewritten:
             continue
-        of_use = siblings
+        usable = siblings
         if settings.synthesis == "assisted":
-            of_use = [text for text in siblings if shows_something_new(text, answer.text)]
-        if of_use:
-            candidates.append((answer.text, of_use))
+            usable = [text for text in siblings if shows_something_new(text, answer.text)]
+        if usable:
+            candidates.append((answer.text, usable))
     return candidates
 
 
@@ -247,7 +242,8 @@ def synthesis_prompt(
     )
 
 
-def request_of(pair: Construction, settings: Settings) -> str:
+def request_of(pair: Pair, settings: Settings) -> str:
+    """The synthesis prompt for a pair, in the wording of these settings."""
     question = pair.problem.question
     return synthesis_prompt(
         question, pair.wrong, pair.sibling, settings.synthesis, settings.reconstruction
@@ -279,76 +275,14 @@ def labelled(name: str, lines: list[str]) -> str:
     return "".join(f"\n{name}:{line}" for line in lines)
 
 
-# ---------------------------------------------------------------- phase 3: --synthesis assisted
-
-
-def keep_to_first_error(policy: Policy, pair: Construction, settings: Settings) -> None:
-    """Fill in `kept`: y- up to and including its first error, as far as the program can tell
-    (support/first_error.py; half of the cuts that were judged are right).
-
-    Where its numbers do not tell, the policy scores y- after two requests: the bare question, and
-    the bare question with y+ and two short sentences, neither of which speaks of mistakes. If y-
-    does not fit into the context after the second, `kept` stays empty. (A request that asks for a
-    mistake makes wrong lines likely by itself, above all after a cold start that taught to write
-    them there, and would hide the error: results/gsm8k/README.md, section 2.)
-    """
-    wrong = pair.wrong.strip()
-    question = pair.problem.question
-    # y+ is one of the right answers, unless it is the gold solution (README, forks)
-    pair.kept = up_to_strange_number(wrong, [question, pair.sibling, *pair.right_answers])
-    if pair.kept:
-        return
-    tokenizer = policy.tokenizer
-    with_sibling = hinted_question(question, pair.sibling, settings.synthesis)
-    reading = Reading(
-        wrong,
-        alone=tokenizer.question_prompt(question),
-        informed=tokenizer.question_prompt(with_sibling),
-    )
-    pair.kept = up_to_doubted_number(
-        policy.model, tokenizer, reading, settings.temperature, settings.micro_tokens
-    )
-
-
-def before_result(answer: str) -> str:
-    """The reasoning steps of a right answer before the first one with a number of its final
-    result; none if that is the first step, or if the result has no number.
-
-    Whoever sees the result can copy it behind any diagnosis; whoever does not must calculate it.
-
-    >>> before_result("2+2=4\\n3*4=12\\nSo it is \\\\boxed{12}.")
-    '2+2=4'
-    """
-    result = extract_answer(answer, strict=False) or ""
-    numbers = numbers_in(result)
-    before = ""
-    for step in reasoning_steps(visible(answer)):
-        if numbers & numbers_in(step):
-            return before.rstrip()
-        before += step
-    return ""
-
-
-def shows_something_new(sibling: str, wrong: str) -> bool:
-    """Whether a right answer, as far as it is shown, has a number that the wrong one has not.
-
-    Where it has none the policy hardly ever says what is wrong: in 2 of 38 diagnoses that were
-    judged, else in 57 to 60 of 172 (results/gsm8k/README.md, section 1).
-
-    >>> right = "2+2=4\\n3*4=12\\n#### 12"
-    >>> shows_something_new(right, "2+2=5\\n#### 5"), shows_something_new(right, "2+2=4\\n#### 4")
-    (True, False)
-    """
-    return bool(numbers_in(before_result(sibling)) - numbers_in(wrong))
-
-
 # ---------------------------------------------------------------- phase 3: what becomes of a reply
 
 
 def construct(
-    policy: Policy, pairs: list[Construction], settings: Settings, seed: int
+    policy: Policy, pairs: list[Pair], settings: Settings, seed: int
 ) -> list[Construction]:
-    """Let the policy rewrite the wrong answer of each pair. Returns the same objects, filled in.
+    """Let the policy rewrite the wrong answer of each pair. Returns a construction for each, not
+    graded yet.
 
     These are all reasons for which a reply yields no trajectory; each is counted. Of any reply:
 
@@ -375,18 +309,19 @@ def construct(
 
     A changed prefix or a missing diagnosis is no such reason.
     """
-    asked = []
+    constructions = [Construction(pair) for pair in pairs]
+    asked = []  # those that get a reply
     prompts = []
-    for pair in pairs:
+    for construction in constructions:
         if settings.synthesis == "assisted":
-            keep_to_first_error(policy, pair, settings)
-        prompt = prompt_of(pair, policy.tokenizer, settings)
-        if settings.synthesis == "assisted" and not pair.kept:
-            pair.refused = "no room to find the error"
+            construction.kept = up_to_first_error(policy, construction.pair, settings)
+        prompt = prompt_of(construction, policy.tokenizer, settings)
+        if settings.synthesis == "assisted" and not construction.kept:
+            construction.refused = "no room to find the error"
         elif len(prompt) + SHORTEST_REPLY >= policy.model.config.max_position_embeddings:
-            pair.refused = "no room for a reply"
+            construction.refused = "no room for a reply"
         else:
-            asked.append(pair)
+            asked.append(construction)
             prompts.append(prompt)
     replies = sample(
         policy.model,
@@ -397,40 +332,45 @@ def construct(
         seed=seed,
         max_rows=settings.max_rows,
     )
-    for pair, (reply,) in zip(asked, replies, strict=True):
-        read_reply(pair, reply, policy.tokenizer, settings)
-    return pairs
+    for construction, (reply,) in zip(asked, replies, strict=True):
+        read_reply(construction, reply, policy.tokenizer, settings)
+    return constructions
 
 
-def prompt_of(pair: Construction, tokenizer: Tokenizer, settings: Settings) -> list[int]:
+def prompt_of(construction: Construction, tokenizer: Tokenizer, settings: Settings) -> list[int]:
     """The request, and with --synthesis assisted the beginning of the reply."""
-    prompt = tokenizer.prompt(request_of(pair, settings))
+    prompt = tokenizer.prompt(request_of(construction.pair, settings))
     if settings.synthesis != "assisted":
         return prompt
-    return prompt + tokenizer.encode(pair.kept + HANDOVER, after=prompt)
+    return prompt + tokenizer.encode(construction.kept + HANDOVER, after=prompt)
 
 
 def read_reply(
-    made: Construction, reply: Rollout, tokenizer: Tokenizer, settings: Settings
+    construction: Construction, reply: Rollout, tokenizer: Tokenizer, settings: Settings
 ) -> None:
     """Refuse the reply with a reason, or make its reconstruction a trajectory."""
-    made.reply = text_after(reply.prompt_ids, reply.token_ids, tokenizer)
-    made.reply_tokens = len(reply.token_ids)
+    construction.reply = text_after(reply.prompt_ids, reply.token_ids, tokenizer)
+    construction.reply_tokens = len(reply.token_ids)
     if settings.synthesis == "assisted":
-        found = continued(made.kept, made.reply)
-        made.parsed = reply.finish == "stop"
+        parsed = continued(construction.kept, construction.reply)
+        construction.parsed = reply.finish == "stop"
     else:
-        found = parse_reply(made.reply)
-        made.parsed = not found.refused
-    made.analysis = found.analysis
-    made.y_ref = found.reconstruction
-    prompt = tokenizer.question_prompt(made.problem.question)  # y_ref is trained on after it
-    token_ids = tokenizer.encode(made.y_ref, after=prompt)
-    made.refused = refusal(made, found.refused, reply.finish, len(token_ids), settings)
-    if not made.refused:
+        parsed = parse_reply(construction.reply)
+        construction.parsed = not parsed.refused
+    construction.analysis = parsed.analysis
+    construction.y_ref = parsed.reconstruction
+
+    # y_ref is trained on after the bare question, so it is tokenised as it stands there
+    prompt = tokenizer.question_prompt(construction.pair.problem.question)
+    token_ids = tokenizer.encode(construction.y_ref, after=prompt)
+    if reply.finish == "stop":
+        construction.refused = parsed.refused or refusal(construction, len(token_ids), settings)
+    else:
+        construction.refused = "truncated"
+    if not construction.refused:
         # without its end the policy would learn never to stop
-        made.token_ids = [*token_ids, tokenizer.end_id]
-        measure(made, prompt, tokenizer)
+        construction.token_ids = [*token_ids, tokenizer.end_id]
+        measure(construction, prompt, tokenizer)
 
 
 def text_after(prompt_ids: list[int], token_ids: list[int], tokenizer: Tokenizer) -> str:
@@ -440,16 +380,12 @@ def text_after(prompt_ids: list[int], token_ids: list[int], tokenizer: Tokenizer
     return tokenizer.decode(prompt_ids + token_ids)[len(before) :]
 
 
-def refusal(
-    made: Construction, parse_error: str, finish: str, tokens: int, settings: Settings
-) -> str:
-    if finish != "stop":
-        return "truncated"
-    if parse_error:
-        return parse_error
-    if settings.reconstruction == "prefix" and made.y_ref == made.sibling.strip():
+def refusal(construction: Construction, tokens: int, settings: Settings) -> str:
+    """Why y_ref, of so many tokens, is no trajectory though its reply parsed; "" if it is one."""
+    is_copy = construction.y_ref == construction.pair.sibling.strip()
+    if is_copy and settings.reconstruction == "prefix":
         return "copy of the right answer"
-    if OF_THE_REQUEST.search(made.y_ref):
+    if OF_THE_REQUEST.search(construction.y_ref):
         return "speaks of its request"
     if tokens + 1 > settings.max_new_tokens:
         return "too long"
@@ -517,7 +453,7 @@ def repeats_itself(text: str) -> bool:
     return max(lines.values(), default=0) >= 3
 
 
-def measure(made: Construction, prompt: list[int], tokenizer: Tokenizer) -> None:
+def measure(construction: Construction, prompt: list[int], tokenizer: Tokenizer) -> None:
     """Where y_ref leaves y-, whether a diagnosis follows there, how much of it is copied from y+.
 
     For y_ref = "2+2=5|Wait|2+2=4", with a line break written as | and a token for each character:
@@ -526,47 +462,38 @@ def measure(made: Construction, prompt: list[int], tokenizer: Tokenizer) -> None
         "2+2=5|#### 5"    "2+2=5|"    "Wait"      "|2+2=4"
         "2+2=5"           "2+2=5"     "|Wait"     "|2+2=4"
 
-    A diagnosis is one line: the first after the prefix, if it reflects (`parts` holds that line
-    whether it does or not). The texts are tokenised again here to be counted; what is trained on
-    stays as it is.
+    The texts are tokenised again here to be counted; what is trained on stays as it is.
     """
-    y_ref = made.token_ids[:-1]
-    wrong = tokenizer.encode(made.wrong.strip(), after=prompt)
-    sibling = tokenizer.encode(made.sibling.strip(), after=prompt)
+    y_ref = construction.token_ids[:-1]
+    wrong_text = construction.pair.wrong.strip()
+    wrong = tokenizer.encode(wrong_text, after=prompt)
+    sibling = tokenizer.encode(construction.pair.sibling.strip(), after=prompt)
 
-    made.prefix_tokens = shared_tokens(y_ref, made.kept or made.wrong.strip(), prompt, tokenizer)
-    made.prefix_share = made.prefix_tokens / len(y_ref)
-    made.left_at = made.prefix_tokens / max(len(wrong), 1)
+    source = construction.kept or wrong_text
+    construction.prefix_tokens = shared_tokens(y_ref, source, prompt, tokenizer)
+    construction.prefix_share = construction.prefix_tokens / len(y_ref)
+    construction.left_at = construction.prefix_tokens / max(len(wrong), 1)
 
-    prefix, line, correction = in_three(y_ref, made.prefix_tokens, tokenizer)
-    made.parts = [prefix.strip(), line.strip(), correction.strip()]
+    prefix, line, correction = in_three(y_ref, construction.prefix_tokens, tokenizer)
+    construction.parts = [prefix.strip(), line.strip(), correction.strip()]
     if is_reflective(line):
-        before = prompt + y_ref[: made.prefix_tokens]
-        made.diagnosis_tokens = len(tokenizer.encode(line, after=before))
+        before = prompt + y_ref[: construction.prefix_tokens]
+        construction.diagnosis_tokens = len(tokenizer.encode(line, after=before))
 
-    rest = y_ref[made.prefix_tokens :]
+    rest = y_ref[construction.prefix_tokens :]
     copied = common_prefix(rest[::-1], sibling[::-1])  # from their ends
-    made.copied_share = copied / max(len(rest), 1)
+    construction.copied_share = copied / max(len(rest), 1)
 
 
 def grade_constructions(constructions: list[Construction], settings: Settings) -> None:
     """The checker reads y_ref as it reads any answer; what was refused stays without reward."""
-    for made in constructions:
-        if not made.refused:
-            made.grade = grade(made.problem, made.y_ref, settings.strict)
+    for construction in constructions:
+        if not construction.refused:
+            problem = construction.pair.problem
+            construction.grade = grade(problem, construction.y_ref, settings.strict)
 
 
 # ---------------------------------------------------------------- for the cold start
-
-
-def select_and_construct(
-    policy: Policy, groups: list[Group], settings: Settings, seed: int
-) -> list[Construction]:
-    """Phases 2 and 3 in one, as the cold start uses them: what the policy made of each pair,
-    graded."""
-    constructions = construct(policy, select_candidates(groups, settings, seed), settings, seed)
-    grade_constructions(constructions, settings)
-    return constructions
 
 
 def format_reply(analysis: str, reconstruction: str) -> str:

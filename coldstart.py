@@ -53,7 +53,6 @@ from augment import (
     is_eligible,
     prompt_of,
     request_of,
-    select_and_construct,
     select_candidates,
     synthesis_prompt,
     unassisted,
@@ -298,7 +297,9 @@ def examples_from(
     counts = {"questions": len(groups), "right answers": len(examples)}
 
     construct_seed = seed("construct", "cold start", portion)
-    constructions = select_and_construct(policy, groups, settings, construct_seed)
+    pairs = select_candidates(groups, settings, construct_seed)
+    constructions = construct(policy, pairs, settings, construct_seed)
+    grade_constructions(constructions, settings)
     learned = [made for made in constructions if is_worth_learning(made, settings)]
     for made in learned:
         examples += construction_examples(made, policy.tokenizer, settings)
@@ -349,7 +350,7 @@ def construction_examples(
     --synthesis assisted, where the diagnosis is the analysis too, also the begun reply -> its
     continuation; with --coldstart-reflect also question and mistake -> diagnosis and
     correction."""
-    prompt = tokenizer.prompt(request_of(made, unassisted(settings)))
+    prompt = tokenizer.prompt(request_of(made.pair, unassisted(settings)))
     reply = format_reply(made.analysis, made.y_ref)
     examples = [Trajectory(prompt, [*tokenizer.encode(reply, prompt), tokenizer.end_id])]
     if settings.synthesis == "assisted":
@@ -358,7 +359,7 @@ def construction_examples(
         examples.append(Trajectory(begun, [*going_on, tokenizer.end_id]))
     if settings.coldstart_reflect:
         # The policy should learn to repair the mistake and not to make it: it is given.
-        question_prompt = tokenizer.question_prompt(made.problem.question)
+        question_prompt = tokenizer.question_prompt(made.pair.problem.question)
         mistake = made.token_ids[: made.prefix_tokens]
         after_mistake = made.token_ids[made.prefix_tokens :]
         examples.append(Trajectory(question_prompt + mistake, after_mistake))
@@ -505,7 +506,9 @@ def construction_report(
     asked = problems[-settings.report_questions :]
     groups = answer_problems(policy, asked, settings, seed("report"))
     construct_seed = seed("construct", "report")
-    constructions = select_and_construct(policy, groups, settings, construct_seed)
+    pairs = select_candidates(groups, settings, construct_seed)
+    constructions = construct(policy, pairs, settings, construct_seed)
+    grade_constructions(constructions, settings)
     eligible = [is_eligible(group, settings) for group in groups]
     questions_by_right = Counter(group.n_right for group in groups)
     report = rollout_metrics(groups, eligible) | construction_metrics(constructions)
@@ -513,9 +516,8 @@ def construction_report(
     if task_with_mistakes(settings.data) is not None:
         report |= fidelity(constructions)
     if settings.synthesis == "assisted":
-        alone = select_candidates(groups, settings, construct_seed)  # the same pairs
-        construct(policy, alone, unassisted(settings), construct_seed)
-        grade_constructions(alone, settings)
+        without_assistance = construct(policy, pairs, unassisted(settings), construct_seed)
+        grade_constructions(without_assistance, settings)
         report["assisted"] = construction_counts(constructions)
-        report["unassisted"] = construction_counts(alone)
+        report["unassisted"] = construction_counts(without_assistance)
     return report

@@ -116,7 +116,7 @@ class Trajectory:
     logprobs: list[float] = field(default_factory=list)  # the sampler's: measured, not trained by
     prefix_tokens: int = 0  # how many the wrong prefix has, for constructed ones
     diagnosis_tokens: int = 0  # and the diagnosis after it
-    # To be looked at, of constructed ones that an update has seen (train.measure_ots):
+    # To be looked at, of constructed ones that an update has seen (train.measure_and_note_ots):
     advantage: float = 0.0
     token_measures: list[list[float]] = field(default_factory=list)  # log-prob, entropy, OTS weight
 

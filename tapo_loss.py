@@ -86,45 +86,52 @@ def decoupled_advantages(
     [0.91, -0.91, -0.91, -0.91, 0.91, 0.91]
     """
     rewards = rewards.float()
-    peers = peers_of(questions, constructed, dae)  # (N, N)
-    count = peers.sum(dim=1).clamp(min=1)  # (N,)
-    mean = (peers * rewards).sum(dim=1) / count
-    advantages = rewards - mean
-    if divide_by_std:
-        squares = (rewards - mean[:, None]) ** 2  # (N, N) of each one's peers
-        variance = (peers * squares).sum(dim=1) / (count - 1).clamp(min=1)
-        # Where all peers' rewards are equal there is nothing to divide by. This can matter only
-        # with dae="sampled", to a constructed trajectory that differs from them: it keeps r - mean.
-        largest = torch.where(peers, rewards, -torch.inf).amax(dim=1)  # (N,)
-        smallest = torch.where(peers, rewards, torch.inf).amin(dim=1)  # (N,)
-        advantages = advantages / torch.where(largest > smallest, variance.sqrt() + eps, 1.0)
-    # A mean of equal numbers can be off by a rounding. So who differs from no peer is looked for
-    # directly, and gets exactly 0.
-    differs = (peers & (rewards != rewards[:, None])).any(dim=1)
-    return torch.where(differs, advantages, 0.0)
+    advantages = torch.zeros_like(rewards)  # (N,)
+    for members, peers in comparisons(questions, constructed, dae):
+        advantages[members] = advantages_among(rewards[peers], rewards[members], divide_by_std, eps)
+    return advantages
 
 
-def peers_of(questions: Tensor, constructed: Tensor, dae: str) -> Tensor:
-    """(N, N) bool: row i says whose rewards give the mean and the standard deviation for i.
+def advantages_among(peers: Tensor, rewards: Tensor, divide_by_std: bool, eps: float) -> Tensor:
+    """The advantages of these rewards (M,) among the rewards (P,) of their peers, one or more.
 
-    dae         for a sampled one                for a constructed one
-    "own"       the sampled of its question      the constructed of its question (the paper's DAE)
-    "batch"     the sampled of its question      all constructed ones of the batch
-    "sampled"   the sampled of its question      the sampled of its question
-    "off"       all of its question              all of its question
+    Where all peers are equal there is nothing to divide by, and who equals them gets exactly 0.
     """
-    same_question = questions[:, None] == questions[None, :]  # (N, N)
-    same_origin = constructed[:, None] == constructed[None, :]
-    both_constructed = constructed[:, None] & constructed[None, :]
-    if dae == "own":
-        return same_question & same_origin
-    if dae == "batch":
-        return both_constructed | (same_question & same_origin)
-    if dae == "sampled":
-        return same_question & ~constructed[None, :]
-    if dae == "off":
-        return same_question
-    raise ValueError(f"dae: expected own, batch, sampled or off, found {dae!r}")
+    if (peers == peers[0]).all():
+        return rewards - peers[0]
+    advantages = rewards - peers.mean()
+    if divide_by_std:
+        std = peers.var().sqrt()  # the sample's, with n - 1
+        advantages = advantages / (std + eps)
+    return advantages
+
+
+def comparisons(questions: Tensor, constructed: Tensor, dae: str) -> list[tuple[Tensor, Tensor]]:
+    """Who is compared with whom: (members, peers), two masks (N,). The rewards of the peers give
+    the mean and the standard deviation for the members. Every trajectory is a member once.
+
+    dae         for the sampled of a question    for the constructed of a question
+    "own"       the same                         the same (the paper's DAE)
+    "batch"     the same                         all constructed ones of the batch
+    "sampled"   the same                         the sampled of the question
+    "off"       all of the question              all of the question
+    """
+    found = []
+    for question in questions.unique():
+        of_question = questions == question  # (N,)
+        g_orig = of_question & ~constructed
+        g_ref = of_question & constructed
+        if dae == "own":
+            found += [(g_orig, g_orig), (g_ref, g_ref)]
+        elif dae == "batch":
+            found += [(g_orig, g_orig), (g_ref, constructed)]
+        elif dae == "sampled":
+            found += [(g_orig, g_orig), (g_ref, g_orig)]
+        elif dae == "off":
+            found += [(of_question, of_question)]
+        else:
+            raise ValueError(f"dae: expected own, batch, sampled or off, found {dae!r}")
+    return [(members, peers) for members, peers in found if members.any()]
 
 
 # ---------------------------------------------------------------- phase 5: token weights
@@ -135,7 +142,7 @@ def token_weights(logp: Tensor, entropy: Tensor, parts: Tensor) -> Tensor:
     rule of your own; as it stands, OTS. With --no-ots this is not called.
 
     logp, entropy: (B, T) in nats; parts: (B, T) of the constants above, which OTS does not need.
-    What is logged (train.measure_ots) are OTS's own weights, whatever stands here.
+    What is logged (train.measure_and_note_ots) are OTS's own weights, whatever stands here.
     """
     return ots_weights(logp, entropy)
 

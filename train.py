@@ -68,13 +68,13 @@ def train_step(
     laps.lap("sample")
 
     # 2  questions at the edge of what the policy can do (DCS): some of their wrong answers, each
-    #    with a right sibling. A pair is a Construction that has still to be filled in.
+    #    paired with a right sibling
     eligible = [is_eligible(group, settings) for group in groups]
     construct_seed = seed_of(settings.seed, "construct", step)
     pairs = select_candidates(groups, settings, construct_seed) if settings.constructs else []
 
     # 3  the policy rewrites them: its own wrong beginning, a diagnosis, the correction
-    constructions = construct(policy, pairs, settings, construct_seed)  # the pairs, filled in
+    constructions = construct(policy, pairs, settings, construct_seed)
     grade_constructions(constructions, settings)
     laps.lap("construct")
 
@@ -90,9 +90,8 @@ def train_step(
     # 5, 6  token weights (OTS), clipped loss, one update
     lr = settings.lr * min(1.0, (step + 1) / max(settings.warmup, 1))
     update = update_policy(policy, start_model, batch, advantages, optimizer, settings, lr)
-    laps.lap("update")
-
     kl = kl_to_start(start_model, sampled[: settings.kl_rows], settings)
+    laps.lap("update")
     return StepReport(groups, eligible, constructions, constructed, update, kl, laps.seconds)
 
 
@@ -106,7 +105,9 @@ class StepReport:
     constructed: list[Trajectory]  # one for each construction that was not refused, in their order
     update: dict[str, Any]  # metrics of the update
     kl: float | None  # to the starting policy, nats a token
-    seconds: dict[str, float]  # of "sample" (phase 1), "construct" (2, 3), "update" (4 to 6)
+    seconds: dict[
+        str, float
+    ]  # of "sample" (phase 1), "construct" (2, 3), "update" (4 to 6, and the KL)
 
 
 def sampled_trajectories(groups: list[Group]) -> list[Trajectory]:
@@ -136,11 +137,11 @@ def constructed_trajectories(
         if not made.refused:
             trajectories.append(
                 Trajectory(
-                    groups[made.question_number].answers[0].rollout.prompt_ids,
+                    groups[made.pair.question_number].answers[0].rollout.prompt_ids,
                     made.token_ids,
                     reward=made.grade.reward,
                     right=made.grade.right,
-                    question_number=made.question_number,
+                    question_number=made.pair.question_number,
                     origin="constructed",
                     prefix_tokens=made.prefix_tokens,
                     diagnosis_tokens=made.diagnosis_tokens,
@@ -173,7 +174,7 @@ class MicroBatch:
 
     trajectories: list[Trajectory]
     advantages: Tensor  # (B, 1); OPSD: (B, longest of the whole batch), cut to T where it is used
-    scales: Tensor  # (B,) of loss_scales
+    scales: Tensor  # (B,) the factor of each in the loss (loss_scales)
     old_logp: Tensor | None = None  # (B, T) log-probs under pi_old, once they are known
 
 
@@ -196,10 +197,10 @@ def update_policy(
         lengths, constructed, settings.loss, settings.lambda_, settings.max_new_tokens
     )  # (N,)
 
-    # Left out are trajectories of scale 0 (constructed ones where lambda is 0), and sampled ones of
-    # advantage 0, whose gradient is 0 without a KL term. No mean changes: the scales are those of
-    # the whole batch. Constructed ones of advantage 0 add nothing either; they stay, so that OTS is
-    # measured on all of them.
+    # Trajectories that cannot move the weights are left out: those of scale 0 (constructed ones
+    # where lambda is 0), and, without a KL term, sampled ones of advantage 0. No mean changes: the
+    # scales are those of the whole batch. Constructed ones of advantage 0 stay, though they move
+    # nothing either, so that OTS is measured on all of them.
     moves = (advantages != 0).any(dim=1)  # (N,)
     needed = (scales > 0) & (constructed | moves | (settings.kl_coef > 0))
     needed_sampled = needed & ~constructed
@@ -265,17 +266,17 @@ def add_gradients(
             logp, entropy = packed_logprobs(policy.model, packed, settings.temperature)  # (B, T)
 
         if micro.old_logp is None:
-            # The weights have not moved since the answers were sampled, so these are pi_old's
-            # log-probs, without a pass of their own [the paper's is inferred to have one], and the
-            # ratio is 1: clipping acts with --updates above 1 alone. Of a sampled answer the
-            # sampler's would do too. Those of a constructed trajectory must be computed here: it
-            # was sampled under the synthesis prompt and is trained under the bare question, where
-            # its tokens have other probabilities.
+            # The first pass of this step. The weights have not moved since the answers were
+            # sampled, so these log-probs are those of pi_old, and the ratio is 1: clipping acts
+            # with --updates above 1 alone. (In the paper pi_old has a pass of its own [inferred];
+            # its numbers are the same.) Of a constructed trajectory the sampler's log-probs would
+            # be wrong here: it was written under the synthesis prompt and is trained under the
+            # bare question, where its tokens have other probabilities.
             micro.old_logp = logp.detach()  # (B, T)
             if parts is None:
                 measure_mismatch(micro, mask, means)
             else:
-                measure_ots(micro, parts, mask, entropy, means)
+                measure_and_note_ots(micro, parts, mask, entropy, means)
 
         start_logp = None
         if settings.kl_coef and start_model is not None and parts is None:
@@ -320,7 +321,7 @@ def weights_of(parts: Tensor | None, logp: Tensor, entropy: Tensor, settings: Se
     weights = torch.ones_like(logp)
     if parts is None:
         return weights
-    if settings.ots and settings.algo == "tapo":
+    if settings.ots and settings.algo == "tapo":  # SFT is plain likelihood
         weights = tapo_loss.token_weights(logp, entropy, parts)
     if not settings.train_prefix:
         weights = weights.masked_fill(parts == tapo_loss.PREFIX, 0.0)
@@ -334,7 +335,7 @@ def measure_mismatch(micro: MicroBatch, mask: Tensor, means: metrics.Means) -> N
     means.add("mismatch", (micro.old_logp - sampler_logp).abs(), mask)
 
 
-def measure_ots(
+def measure_and_note_ots(
     micro: MicroBatch, parts: Tensor, mask: Tensor, entropy: Tensor, means: metrics.Means
 ) -> None:
     """OTS weights of constructed trajectories by part. Also notes in each of them what
@@ -441,7 +442,7 @@ class Run:
         """A step's constructions as lines of samples.jsonl, the first few with their tokens."""
         records = []
         for made in report.constructions:
-            request = augment.request_of(made, self.settings)
+            request = augment.request_of(made.pair, self.settings)
             records.append(metrics.construction_record(made, step) | {"request": request})
         first = [record for record in records if not record["refused"]][:TOKENS_KEPT]
         for record, trajectory in zip(first, report.constructed[:TOKENS_KEPT], strict=True):

@@ -21,7 +21,7 @@ from typing import Any
 import common  # noqa: F401  (it finds the project)
 import torch
 
-from augment import Construction, construct, grade_constructions, select_candidates
+from augment import Construction, Pair, construct, grade_constructions, select_candidates
 from data import load_problems
 from rollout import Policy, answer_problems
 from support.cli import run_main
@@ -59,13 +59,13 @@ def asked_of(asked: list[Problem], first: int) -> Record:
 
 
 def rewritten(
-    policy: Policy, pairs: list[Construction], settings: Settings, first: int
+    policy: Policy, pairs: list[Pair], settings: Settings, first: int
 ) -> list[Construction]:
-    """What the policy makes of the pairs by settings.synthesis; the pairs stay as they are."""
-    copies = [replace(pair) for pair in pairs]
-    construct(policy, copies, settings, seed_of(settings.seed, "construct", first))
-    grade_constructions(copies, settings)
-    return copies
+    """What the policy makes of the pairs by settings.synthesis."""
+    seed = seed_of(settings.seed, "construct", first)
+    constructions = construct(policy, pairs, settings, seed)
+    grade_constructions(constructions, settings)
+    return constructions
 
 
 def complete(

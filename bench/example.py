@@ -42,7 +42,9 @@ def first_step(checkpoint: Path, questions: int, seed: int, folder: str) -> dict
     seed_of_answers = seed_of(settings.seed, "rollout", 0)
     groups = answer_problems(run.policy, problems, settings, seed_of_answers)
     seed_of_pairs = seed_of(settings.seed, "construct", 0)
-    constructions = augment.select_and_construct(run.policy, groups, settings, seed_of_pairs)
+    pairs = augment.select_candidates(groups, settings, seed_of_pairs)
+    constructions = augment.construct(run.policy, pairs, settings, seed_of_pairs)
+    augment.grade_constructions(constructions, settings)
     constructed = train.constructed_trajectories(constructions, groups)
     batch = train.sampled_trajectories(groups) + constructed
     advantages = train.advantages_of(batch, settings)[:, 0].tolist()
@@ -65,7 +67,7 @@ def choose(step: dict[str, Any]) -> int:
     for i, made in enumerate(step["constructions"]):
         whole = made.grade.right and made.prefix_tokens and made.diagnosis_tokens and made.parts[2]
         if whole and step["advantages"][i] > 0:
-            found.append((len(made.problem.question) + len(made.y_ref), i))
+            found.append((len(made.pair.problem.question) + len(made.y_ref), i))
     if not found:
         raise SystemExit("no question of this step has right and wrong constructions; try --seed 1")
     return min(found)[1]
@@ -171,21 +173,22 @@ def main() -> None:
     weights = weights_by_part(step, chosen)
     lines = lines_by_part(made.parts, weights)
 
-    print(f"question   {made.problem.question}\n")
-    print("y-, wrong\n" + made.wrong + "\n\ny+, a right sibling\n" + made.sibling + "\n")
+    print(f"question   {made.pair.problem.question}\n")
+    print("y-, wrong\n" + made.pair.wrong + "\n\ny+, a right sibling\n" + made.pair.sibling + "\n")
     print("y_ref")
     for text, part, remark in lines:
         print(f"  {part:>10} | {text:<40} {remark}")
     for name, origin in (("G_orig", "sampled"), ("G_ref", "constructed")):
         shown = []
         for trajectory, advantage in zip(step["batch"], step["all_advantages"], strict=True):
-            if trajectory.question_number == made.question_number and trajectory.origin == origin:
+            is_of_question = trajectory.question_number == made.pair.question_number
+            if is_of_question and trajectory.origin == origin:
                 shown.append(f"{trajectory.reward:g} ({advantage:+.2f})")
         print(f"\n{name}: rewards (advantages) {', '.join(shown)}")
     if options.svg:
         settings = step["settings"]
-        request = augment.request_of(made, settings)
-        question = made.problem.question + "\nAnswer:"
+        request = augment.request_of(made.pair, settings)
+        question = made.pair.problem.question + "\nAnswer:"
         options.svg.write_text(picture(request, made.reply, question, lines), encoding="utf-8")
         print(f"\nwritten: {options.svg}")
 

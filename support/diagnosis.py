@@ -45,4 +45,4 @@ def numbers_of_mistake(prefix: str) -> set[str]:
 
 def right_numbers(construction: Construction) -> set[str]:
     """The numbers that y+ has and y- has not."""
-    return numbers_in(construction.sibling) - numbers_in(construction.wrong)
+    return numbers_in(construction.pair.sibling) - numbers_in(construction.pair.wrong)

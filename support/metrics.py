@@ -88,7 +88,7 @@ def construction_metrics(constructions: Sequence[Construction]) -> dict[str, Any
     made = [c for c in constructions if not c.refused]
     rewards_of_question = defaultdict(set)
     for c in made:
-        rewards_of_question[c.question_number].add(c.grade.reward)
+        rewards_of_question[c.pair.question_number].add(c.grade.reward)
     return {
         "pairs": len(constructions),
         "parse_share": mean(c.parsed for c in constructions),
@@ -117,7 +117,7 @@ def construction_counts(constructions: Sequence[Construction]) -> dict[str, int]
     return {
         "pairs": len(constructions),
         "parsed": sum(c.parsed for c in constructions),
-        "verbatim": sum(whole_steps(c.wrong, c.parts[0]) > 0 for c in made),
+        "verbatim": sum(whole_steps(c.pair.wrong, c.parts[0]) > 0 for c in made),
         "diagnosis": sum(is_micro_reflective(c) for c in made),
         "concrete": sum(is_concrete(c) for c in made),
         "right": sum(c.grade.right for c in made),
@@ -155,8 +155,8 @@ def fidelity(constructions: Sequence[Construction]) -> dict[str, float | None]:
     for made in constructions:
         if made.refused:
             continue
-        wrong = made.wrong.split("\n")
-        solution = (made.problem.solution or "").split("\n")
+        wrong = made.pair.wrong.split("\n")
+        solution = (made.pair.problem.solution or "").split("\n")
         at, _ = first_difference(wrong, solution)
         mistake = wrong[at]
         lines = made.y_ref.split("\n")
@@ -171,15 +171,21 @@ def fidelity(constructions: Sequence[Construction]) -> dict[str, float | None]:
 def construction_record(construction: Construction, step: int) -> dict[str, Any]:
     """A construction as a line of samples.jsonl. Of a reply that the program began, with what was
     kept of y- and the first words of a diagnosis, the whole text is there."""
-    problem = construction.problem
-    record = dict(vars(construction))
+    pair = construction.pair
+    asked = {
+        "step": step,
+        "problem": pair.problem.question,
+        "gold": pair.problem.answer,
+        "question_number": pair.question_number,
+        "wrong": pair.wrong,
+        "sibling": pair.sibling,
+    }
+    made = dict(vars(construction))
+    del made["pair"]
     if construction.kept and construction.y_ref:
-        record["reply"] = construction.y_ref
-    del record["problem"]
-    del record["right_answers"]
-    grade = asdict(record.pop("grade"))
-    named = {"step": step, "problem": problem.question, "gold": problem.answer}
-    return named | record | grade
+        made["reply"] = construction.y_ref
+    grade = asdict(made.pop("grade"))
+    return asked | made | grade
 
 
 def token_record(trajectory: Trajectory, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -322,7 +328,7 @@ def whole_samples(groups: Sequence[Group], constructions: Sequence[Construction]
             reward = made.grade.reward
             heading = f"[constructed, reward {reward:g}]"
             parts = format_parts(made.parts, has_diagnosis=True)
-            blocks.append(f"{heading} {made.problem.question}\n{parts}")
+            blocks.append(f"{heading} {made.pair.problem.question}\n{parts}")
             break
     return "\n\n".join(blocks) + "\n"
 

@@ -1,9 +1,9 @@
 """The reasoning steps of a checkpoint's answer: lines, with displayed formulas and code blocks
 whole.
 
-In this file and in support/first_error.py a step is a reasoning step, elsewhere a training step.
-Called by support/first_error.py (where a wrong answer is cut), augment.py (what is shown of a right
-one), support/metrics.py (is a wrong prefix made of whole steps?) and support/diagnosis.py (does a
+In this file and in support/assisted.py a step is a reasoning step, elsewhere a training step.
+Called by support/assisted.py (where a wrong answer is cut, what is shown of a right one),
+support/metrics.py (is a wrong prefix made of whole steps?) and support/diagnosis.py (does a
 diagnosis name its numbers?).
 """
 

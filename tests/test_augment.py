@@ -18,7 +18,7 @@ import augment
 from augment import (
     NOT_GRADED,
     Construction,
-    before_result,
+    Pair,
     construct,
     format_reply,
     grade_constructions,
@@ -30,7 +30,8 @@ from augment import (
 from checker import Grade
 from coldstart import is_worth_learning
 from rollout import Answer, Group, Policy, Rollout
-from support import first_error
+from support import assisted
+from support.assisted import before_result
 from support.hinted import hinted_question
 from support.metrics import construction_metrics, construction_record, format_parts
 from support.overlap import common_prefix, shared_tokens
@@ -285,7 +286,7 @@ def construct_one(tokenizer, monkeypatch):
 
         monkeypatch.setattr(augment, "sample", replies)
         model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=context))
-        pair = Construction(0, Problem("Q?", "5"), WRONG, sibling)
+        pair = Pair(0, Problem("Q?", "5"), WRONG, sibling, [sibling])
         (made,) = construct(Policy(model, tokenizer), [pair], settings, seed=0)
         grade_constructions([made], settings)
         return made
@@ -459,7 +460,7 @@ class Assisted:
         self.reply = reply
         self.scored: list[tuple[list[int], float]] = []  # prompts, temperatures
         self.asked: list[str] = []
-        monkeypatch.setattr(first_error, "score", self.score)
+        monkeypatch.setattr(assisted, "score", self.score)
         monkeypatch.setattr(augment, "sample", self.sample)
 
     def score(self, model, rows, temperature, micro_tokens) -> list[list[float]]:
@@ -486,10 +487,10 @@ class Assisted:
         self, wrong: str = LONG, also_right: str = NO_NEWS, question: str = "Q?", **changes
     ) -> Construction:
         settings = Settings(**{"synthesis": "assisted", "max_new_tokens": 200, **changes})
-        pair = Construction(0, Problem(question, "5"), wrong, RIGHT, [also_right])
-        construct(self, [pair], settings, seed=0)
-        grade_constructions([pair], settings)
-        return pair
+        pair = Pair(0, Problem(question, "5"), wrong, RIGHT, [also_right])
+        constructions = construct(self, [pair], settings, seed=0)
+        grade_constructions(constructions, settings)
+        return constructions[0]
 
 
 FIXED = " 4, not 5.\n2+2=4\n4+1=5\n#### 5"

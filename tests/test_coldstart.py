@@ -16,7 +16,7 @@ from conftest import sentencepiece
 from small_runs import make_run
 
 import coldstart
-from augment import Construction, parse_reply, synthesis_prompt
+from augment import Construction, Pair, parse_reply, synthesis_prompt
 from checker import Grade
 from coldstart import (
     SKILLS,
@@ -185,7 +185,7 @@ def test_an_example_longer_than_the_context_is_left_out(monkeypatch):
     rollouts = [Rollout([1, 2], [3] * length, [0.0] * length, "stop") for length in (4, 5)]
     group = Group(problem, [Answer(rollout, "4", Grade(True, 1.0)) for rollout in rollouts])
     monkeypatch.setattr(coldstart, "answer_problems", lambda *_: [group])
-    monkeypatch.setattr(coldstart, "select_and_construct", lambda *_: [])
+    monkeypatch.setattr(coldstart, "construct", lambda *_: [])
     model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=6))
     found = examples_from(Policy(model, None), [problem], Settings(), 0)
     assert found["examples"] == [([1, 2], [3] * 4)]
@@ -220,10 +220,10 @@ def test_own_mistakes_come_in_the_second_half_however_long_it_is(updates, monkey
     assert list(asked.values()) == list(range(half, updates, 4))
 
 
-def construction(diagnosis: str, **changes) -> Construction:
+def construction(diagnosis: str, sibling: str = "2+2=4", **changes) -> Construction:
     parts = ["A plan.\n2+2=5", diagnosis, "2+2=4"]
-    problem = Problem("Q", "4")
-    made = Construction(0, problem, "A plan.\n2+2=5", "2+2=4", kept=parts[0], parts=parts)
+    pair = Pair(0, Problem("Q", "4"), "A plan.\n2+2=5", sibling, [sibling])
+    made = Construction(pair, kept=parts[0], parts=parts)
     made.y_ref = "\n".join(parts)
     made.grade = Grade(True, 1.0)
     made.prefix_tokens = 3
@@ -288,7 +288,7 @@ def test_an_assisted_construction_teaches_the_papers_format_and_to_go_on(learned
     settings = Settings(synthesis="assisted", coldstart_reflect=False)
     constructing, going_on = construction_examples(made, tokenizer, settings)
 
-    request = synthesis_prompt("Q", made.wrong, made.sibling, "instruct", "prefix")
+    request = synthesis_prompt("Q", made.pair.wrong, made.pair.sibling, "instruct", "prefix")
     assert constructing.prompt_ids == tokenizer.prompt(request)
     parsed = parse_reply(tokenizer.decode(constructing.token_ids))
     assert parsed == ("Wait, it should be 4.", made.y_ref, "")
@@ -345,7 +345,7 @@ def test_fidelity_is_a_verbatim_prefix_to_the_first_error_and_a_diagnosis_that_q
 ):
     problem = Problem("Q", "7", "8-2=6\n6+1=7\n#### 7")
     wrong = "8-2=6\n6+1=9\n9+1=10\n#### 10"
-    made = Construction(0, problem, wrong, sibling="", parsed=True, y_ref=y_ref)
+    made = Construction(Pair(0, problem, wrong, "", []), parsed=True, y_ref=y_ref)
     refused = replace(made, refused="truncated")
     expected = {"verbatim_share": verbatim, "quoted_share": quoted}
     assert fidelity([made, refused]) == expected

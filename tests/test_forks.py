@@ -152,6 +152,8 @@ def test_a_family_with_a_verifier_is_one_file(prime_sums):
     for text, right in {
         "11 is prime.\n#### 11+19": True,
         "#### 7+23": True,
+        "So it is \\boxed{7 + 23}.": True,  # as a chat template asks for it
+        "\\boxed{7+23} or \\boxed{11+17}": False,
         "#### 15+15": False,
         "#### 11+17": False,
         "30": False,

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from augment import Construction
+from augment import Construction, Pair
 from checker import Grade
 from rollout import Answer, Group, Rollout
 from support.files import InputError
@@ -38,7 +38,7 @@ def answer(tokens: int, text: str, grade: Grade, finish: str = "stop") -> Answer
 
 def construction(question: int, reward: float, **changes) -> Construction:
     fields = {"parsed": True, "grade": Grade(reward > 0, reward), **changes}
-    return Construction(question, PROBLEM, "#### 6", "#### 5", **fields)
+    return Construction(Pair(question, PROBLEM, "#### 6", "#### 5", ["#### 5"]), **fields)
 
 
 # ---------------------------------------------------------------- answers and constructions
@@ -75,12 +75,11 @@ def test_flat_groups_of_constructions_are_counted():
     assert metrics["kept_share"] == pytest.approx(6 / 7)
 
 
-def repair(prefix: str, diagnosis: str, **changes) -> Construction:
+def repair(prefix: str, diagnosis: str, sibling: str = "#### 4", **changes) -> Construction:
     """A right rewriting of a wrong answer in three steps."""
+    pair = Pair(0, PROBLEM, "3+3=6\n2+2=5\n#### 5", sibling, [sibling])
     fields = {"parsed": True, "grade": RIGHT, "prefix_tokens": 9, "diagnosis_tokens": 4, **changes}
-    fields = {"sibling": "#### 4"} | fields
-    parts = [prefix, diagnosis, "2+2=4\n#### 4"]
-    return Construction(0, PROBLEM, "3+3=6\n2+2=5\n#### 5", parts=parts, **fields)
+    return Construction(pair, parts=[prefix, diagnosis, "2+2=4\n#### 4"], **fields)
 
 
 STEPS = "3+3=6\n2+2=5"

@@ -13,11 +13,11 @@ from tapo_loss import (
     REST_OF_DIAGNOSIS,
     TURN,
     clipped_surrogate,
+    comparisons,
     decoupled_advantages,
     k3_kl,
     loss_scales,
     ots_weights,
-    peers_of,
     tapo_loss,
     token_parts,
     token_weights,
@@ -114,7 +114,7 @@ def test_constructed_rewards_are_compared_with_what_the_setting_names(dae, expec
 def test_an_unknown_comparison_is_refused():
     says = "expected own, batch, sampled or off, found 'none'"
     with pytest.raises(ValueError, match=says):
-        peers_of(torch.tensor([0]), torch.tensor([False]), "none")
+        comparisons(torch.tensor([0]), torch.tensor([False]), "none")
 
 
 # ---------------------------------------------------------------- phase 5: token weights

@@ -22,6 +22,7 @@ import rollout
 import train
 from augment import (
     Construction,
+    Pair,
     grade_constructions,
     is_eligible,
     select_candidates,
@@ -409,9 +410,9 @@ def test_a_forked_reward_moves_advantages_and_nothing_that_counts_right_answers(
         eligible = [is_eligible(group, settings) for group in groups]
         advantages = advantages_of(sampled_trajectories(groups), settings)  # (N, 1)
         summary, _ = eval.evaluate(run.policy, problems, samples=len(ANSWERS))
+        pair = Pair(0, problems[0], "", "", [])
         constructions = [
-            Construction(0, problems[0], "", "", y_ref=text.format(problems[0].answer))
-            for text in ANSWERS
+            Construction(pair, y_ref=text.format(problems[0].answer)) for text in ANSWERS
         ]
         grade_constructions(constructions, settings)
         return {

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 from conftest import sentencepiece
 
-from support import first_error
-from support.first_error import Reading, up_to_doubted_number
+from support import assisted
+from support.assisted import Reading, up_to_doubted_number
 
 
 def test_the_same_tokens_are_scored_behind_the_question_and_with_a_right_answer_in_sight(
@@ -24,7 +24,7 @@ def test_the_same_tokens_are_scored_behind_the_question_and_with_a_right_answer_
             scored.append((row.prompt_ids, row.token_ids, temperature))
         return [[0.0] * len(row.token_ids) for row in rows]
 
-    monkeypatch.setattr(first_error, "score", score)
+    monkeypatch.setattr(assisted, "score", score)
     model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=200))
     reading = Reading(answer, alone=question, informed=with_sibling)
     up_to_doubted_number(model, tokenizer, reading, temperature=0.7, micro_tokens=100)
