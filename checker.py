@@ -5,15 +5,17 @@ that nothing is guessed: an answer is read whole, by the grammar in support/answ
 read. One that is not read equals only its own spelling, but for spaces, $ and the case of words.
 The other rules matter to whoever grades data of their own; all others can skip them:
 
-Where      Within <answer>, where there is one. The last \boxed{}, unless another number is stated
+Where      Within <answer>, where there is one. The last \boxed{}, unless another value is stated
            after it (which then counts); or else the last "#### 42", "The answer is 42" or
-           "Answer: 42"; or else the last bold **42**. What was cut off, denied or taken back is no
-           answer; nor is a box that is a part of its formula, (2, \boxed{5}), or has an equal
-           beside it, "\boxed{5} and 6"; nor one after which the last sentence is "So it is 6."
-           After "Wait, ..." it must be marked anew, come out of a calculation again ("6 * 7 =
-           42."), or be confirmed in words that support/answers/doubts.py knows ("That is right.").
+           "Answer: 42"; or else the last bold **42**. What was cut off or denied is no answer, also
+           where a later sentence denies it ("So 42 is wrong."); nor is a box that is a part of its
+           formula, (2, \boxed{5}), or has an equal beside it, "\boxed{5} and 6"; nor one after
+           which the last sentence is "So it is 6." After "Wait, ..." it must be marked anew, come
+           out of a calculation again ("6 * 7 = 42."), or be confirmed in words that
+           support/answers/doubts.py knows ("That is right.").
 Tolerance  None. A decimal is the exact fraction that it spells: 0.33 is not 1/3. What is no
-           fraction is compared by its value to 50 and then at least 100 digits.
+           fraction is compared by its value to 50 and then at least 100 digits. A value need not be
+           worked out: 99^2 + 99 + 1 equals 9901, so a copy of "Compute 99^2 + 99 + 1" is paid.
 Variables  Two expressions are equal if their values are, where the letters are given values: all
            positive, all negative, each negative alone, so that |x| is not x.
 Units      18 eggs, 5 cm and \$5 equal 18, 5 and 5, but 5 cm is not 5 m, and 18 cents are not \$18
@@ -22,8 +24,9 @@ Units      18 eggs, 5 cm and \$5 equal 18, 5 and 5, but 5 cm is not 5 m, and 18 
 Percent    25% equals 25 (the sign is a unit) and 1/4 (its value), though 25 and 1/4 differ; only
            where it is the whole answer.
 Names      x = 5 equals 5, and 5 equals y = 5, though x = 5 and y = 5 differ. x + y = 5 is an
-           equation and not 5; 2x + 2y = 10 equals it. x = 2 + 3 = 5 equals 5; x = 2 + 3 = 6 equals
-           only its own spelling. Of 2\pi ≈ 6.28 the left side is the value.
+           equation and not 5; 2x + 2y = 10 equals it, but 2x + 3 = 13 is not x = 5. x = 2 + 3 = 5
+           equals 5; x = 2 + 3 = 6 equals only its own spelling. Of 2\pi ≈ 6.28 the left side is the
+           value.
 Lists      2, 3 equals 3, 2 and \{2, 3\}; \pm 2 is 2, -2; \{5\} is 5. A tuple is ordered: (2, 3) and
            (3, 2) differ. x = 1, y = 2 equals (1, 2), and so does y = 2, x = 1. x > 2 equals
            (2, \infty).

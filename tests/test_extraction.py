@@ -818,10 +818,55 @@ CHANGED_MINDS = [
 ]
 
 
+# What is said of an answer later: that it is another one, that it is wrong, that it is right.
+SAID_LATER = [
+    (
+        "The chance for one is \\boxed{\\frac{1}{2}}.\n\nThe answer is $\\frac{3}{4}$.",
+        "\\frac{3}{4}",
+    ),
+    ("\\boxed{9}\n\nThe final answer is $3\\sqrt{2}$.", "3\\sqrt{2}"),
+    ("\\boxed{9}\n\n**Final Answer:** $\\frac{9}{2}$", "\\frac{9}{2}"),
+    ("\\boxed{\\frac{9}{2}}\n\nThe answer is $9/2$, so m + n = 11.", "9/2"),
+    ("\\boxed{C}\n\nThe correct answer is (D).", "(D)"),
+    ("\\boxed{C}\n\nThe answer is C.", "C"),
+    ("\\boxed{42}\n\nIn a week: 42 * 7 = 294.\n\n**294**", "294"),
+    ("\\boxed{42}\n\n**Note:** 7 * 6 = 42.", "42"),
+    ("The answer is $\\boxed{42}$.\n\nSo she sells 6 eggs a day.", "42"),
+    ("\\boxed{42}\n\nVerify: 13 * 2 = 26 ≠ 42. So the answer is incorrect.", None),
+    ("\\boxed{42}\n\nCheck: 13 * 2 = 26. Therefore, the answer above is wrong.", None),
+    ("\\boxed{42}\n\nCheck: 13 * 2 = 26. So 42 is wrong.", None),
+    ("\\boxed{42}\n\nCheck: 13 * 2 = 26. This does not match 42.", None),
+    ("\\boxed{42}\n\nShe makes $26 a day, not $42.", None),
+    ("\\boxed{42}\n\nIt is not 42% of them, and not 42.5.", "42"),
+    ("\\boxed{42}\n\nThere was a mistake above.", None),
+    ("\\boxed{42}\n\nBut this is not the final answer.", None),
+    ("\\boxed{42}\n\nHowever, the question asks for two days.", None),
+    ("\\boxed{42}\n\nEdit: 43", None),
+    ("\\boxed{42}\n\nWait, let me check: 6 * 7 = 42. So the answer is still correct.", "42"),
+    ("\\boxed{42}\n\nWait, let me check. There is no mistake.", "42"),
+    ("\\boxed{42}\n\nWait, is that right? 6 * 7 = 42. Yes.", "42"),
+    ("\\boxed{42}\n\nWait, did I forget the tax? Yes.", None),
+    ("\\boxed{42}\n\nLet me recalculate to be sure: 6 * 7 = 42. Great!", "42"),
+    ("\\boxed{42}\n\nWait, is it per day? It is, so the answer remains $42.", "$42"),
+    ("#### 42\n\nThe answer is rounded to the nearest dollar.", "42"),
+    ("The answer is 42.\n\nThe answer is less than 50, as expected.", "42"),
+    ("The answer turns out to be 42.", "42"),
+    ("Suppose $x = \\boxed{42}$.", None),
+    ("Let's try \\boxed{42}.", None),
+    ("She needs to try \\boxed{42} more flavors.", "42"),
+    ("She has twice **42**.", None),
+    ("The answer is \\boxed{43} (or \\boxed{42})", None),
+    ("$\\boxed{2 - b}$, or $\\boxed{-b + 2}$", "-b + 2"),
+    ("```latex\n\\boxed{42}\n```", "42"),
+    ("```python\ns = `x`\nprint('\\boxed{42}')\n```", None),
+]
+
+
 @pytest.mark.parametrize(
     ("text", "answer"),
     [
         *FOUND,
+        *SAID_LATER,
         *BOXES,
         *AROUND_BOXES,
         *TAGS,

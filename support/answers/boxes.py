@@ -47,7 +47,8 @@ GLUED_BEFORE = re.compile(
     r"(?:(?<![a-zA-Z\\])[a-zA-Z]|\d)(?:\\[,;:!]|[{(])*\Z|[\w)}$](?:\s+\*\s+|\*)\$?\Z|\w_\Z"
 )
 # "3 + \boxed{5}", "\sqrt{\boxed{5}}", "\frac{1}{\boxed{5}}", "is not \boxed{5}", "x > \boxed{5}",
-# "(2, \boxed{5})", "Suppose the answer is \boxed{5}", "A common mistake is \boxed{5}".
+# "(2, \boxed{5})", "Suppose the answer is \boxed{5}", "Suppose x = \boxed{5}", "twice \boxed{5}",
+# "A common mistake is \boxed{5}".
 BEFORE = re.compile(
     r"(?:[\w)}$]\s*[+×·÷/]|[±∓≠^]|(?:\b[a-z]|[\d)}$])\s*[<>]"
     r"|\\(?:pm|mp|times|cdot|div|neq?|lt|gt)|\\not\s*="
@@ -55,6 +56,8 @@ BEFORE = re.compile(
     r"|\\sqrt(?:\[[^\]]*\])?|√|\\log(?:_.)?|\\binom\{[^{}]*\}|\+/-"
     r"|(?:\bnot|\bcannot|n['’]t)(?: be)?(?: equal(?: to)?)?"
     r"|\binstead of|\brather than|\bnever|[(\[]\s*[-−]?[\d.]+,"
+    r"|\b(?:suppose|assume|let['’]?s try)(?: that)?[\s$]*(?:[a-z] ?(?:=|is|equals))?"
+    r"|\btwice|\bhalf(?: of)?"
     r"|\b(?:common|usual|typical|frequent) (?:mistake|error)(?: is|:)?"
     r"|\b(?:some|one|many|others|people|students)(?: \w+)? (?:would|might|may|could)"
     r" (?:say|think|guess|get|answer)"
@@ -122,10 +125,12 @@ SAID_BEFORE = re.compile(r"(?:=|\A)\s*([-−]?[\d.,]*\d)(?:[.,\s(—–]|>>)*\Z"
 # "\boxed{3} or $x_2 = \boxed{5}$": what stands between boxes that are one answer, a list.
 JOINT = re.compile(r"[,;]? ?(?:and|or)? ?(?:[a-zA-Z](?:_\{?\w\}?)? ?=)?")
 
+OR = re.compile(r"[,;]? ?or")
+
 # "\boxed{5}:\boxed{2}", "\boxed{2} hours and \boxed{30} minutes", "\boxed{5} or perhaps \boxed{6}":
 # neither a list nor the last one alone.
 HEDGE = re.compile(
-    rf"[:/]|to|(?:{'|'.join(map(re.escape, UNITS))}),?(?: and)?"
+    rf"[:/|&]|to|\((?:or|and)|maybe|perhaps|(?:{'|'.join(map(re.escape, UNITS))}),?(?: and)?"
     r"|,? ?(?:[a-z]+ or|or (?!equivalently)[a-z]+)"
 )
 
@@ -191,7 +196,9 @@ def boxed_answer(text: str, boxes: list[Box]) -> str:
             is_repeated = between != "" and box.content == found[-1]
             is_on_another_line = "\n" in between
             is_apart = words == "" and (is_on_another_line or is_repeated)
-            if is_apart or not JOINT.fullmatch(words):
+            # "\\boxed{\\frac72}, or \\boxed{3.5}"
+            is_other_form = OR.fullmatch(words) and is_same_number(box.content, found[-1])
+            if is_apart or is_other_form or not JOINT.fullmatch(words):
                 break  # the boxes from here on are one answer, without this one
         value, start = value_and_start(text, box)
         if not value:

@@ -84,9 +84,12 @@ class Comparison:
         return self.same_in_order(a.parts, b.parts)
 
     def same_statement(self, a: Node, b: Node) -> bool:
-        """x = 5 and 5 = x; y = 2x + 3 and 2x - y + 3 = 0, of which one is a multiple."""
+        """x = 5 and 5 = x; y = 2x + 3 and 2x - y + 3 = 0, of which one is a multiple. But where x
+        is asked for, 2x + 3 = 13 is the question, and not x = 5."""
         if a.kind == b.kind == "name" and a.parts[1] == b.parts[1]:
             return self.same(a.parts[0], b.parts[0])
+        if is_solved(a) or is_solved(b):
+            return False
         difference = as_difference(a)
         other = as_difference(b)
         if difference is None or other is None:
@@ -135,6 +138,14 @@ def only_element(value: Any) -> Any:
 
 def without_name(value: Any) -> Any:
     return value.parts[0] if isinstance(value, Node) and value.kind == "name" else value
+
+
+def is_solved(statement: Node) -> bool:
+    """x = 5, and not y = 2x nor x + y = 5."""
+    match without_name(statement):
+        case sympy.Expr() as value if statement.kind == "name":
+            return not value.free_symbols
+    return False
 
 
 def is_percentage(value: Any) -> bool:

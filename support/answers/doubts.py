@@ -36,11 +36,20 @@ SECOND_THOUGHTS = (
     # "Actually, it should be 43"; but not "Actually, 42 is even"
     r"actually,? (?:no\b|I (?:forgot|made|missed)\b|(?:it|that|the (?:\w+ )?\w+) should\b)",
     # "Actually, it's 43", "Sorry, 43", where the number ends the line
-    r"(?:actually|sorry|hmm+),? (?:(?:it|that)(?:['’]s| is) )?"
+    r"(?:(?:actually|sorry|hmm+|in fact),? (?:(?:it|that)(?:['’]s| is) )?"
+    r"|(?:it|that)(?:['’]s| is) actually |edit: )"
     r"(?=\W{0,5}\d(?:[\d.,]*\d)?\W{0,5}(?:\n|\Z))",
     r"(?:I|we) (?:forgot|miscounted|misread|miscalculated|overlooked)\b",
-    r"(?:(?:I think|it seems) )?(?:I|we) (?:have )?made an? (?:\w+ )?(?:mistake|error)\b",
-    r"(?:it (?:seems|appears) (?:that )?)?there (?:is|was|seems to be) an? (?:mistake|error) in\b",
+    r"(?:(?:I think|it seems|so) )?(?:I|we) (?:have )?made an? (?:\w+ )?(?:mistake|error)\b",
+    r"(?:it (?:seems|appears) (?:that )?|so )?there (?:is|was|seems to be) an? (?:mistake|error)"
+    r" (?:in|above|here)\b",
+    # "So the answer is incorrect", "My previous answer was wrong", "This is not the final answer"
+    r"(?:(?:so|therefore|thus|hence),? )?(?:the|this|that|my|our)"
+    rf"(?: above| previous| final| initial)? answer(?: above)? (?:is|was|must be) {WRONG}\b"
+    r"(?! if\b)",
+    r"(?:this|that|it) is not (?:the|our|my) (?:final )?answer\b",
+    # "However, the question asks for two days"
+    r"(?:but|however),? the (?:question|problem) (?:asks|is asking|wants)\b",
     r"(?:(?:I|we|my) )?apolog(?:i[sz]e|ies|y) for (?:the|my)\b",
     # "Re-checking, I get 43", "Revised: 43", "The correct value is 43", "So it should be 43"
     r"re-?(?:check|calculat|comput|do|evaluat|examin|count)ing\b|revised(?: answer)?:",
@@ -75,12 +84,24 @@ TAKEN_BACK = re.compile(
 
 # What confirms an answer after a second thought: "Yes, that is right.", "It checks out.", but not
 # "check whether this is correct", nor "neither is correct"; and "Yes." as the last word.
+SOUND = r"(?:right|correct|consistent|confirmed|accurate|verified|valid|fine|unchanged|the same)"
 CONFIRMS = re.compile(
-    r"(?i)(?:\b(?:is|are|was|looks)|['’]s)(?: indeed| still)? (?:right|correct|consistent)\b"
+    rf"(?i)(?:\b(?:is|are|was|looks|remains)|['’]s)(?: indeed| still)? {SOUND}\b"
     r"|\b(?:checks out|holds|stands)\W*\Z|\bconfirms (?:the|my|our|this|that|it)\b"
 )
-CONFIRMS_NOTHING = re.compile(r"(?i)\b(?:not|never|neither|nor|whether|if|sure)\b|n['’]t\b")
-LAST_YES = re.compile(r"(?i)\A[^?]*\b(?:yes|correct)\W*\Z")
+CONFIRMS_NOTHING = re.compile(
+    r"(?i)\b(?:not|never|neither|nor|whether|if|(?<!to be )(?<!make )sure)\b|n['’]t\b"
+)
+# "Yes." as the last word, also of "Is that right? [...] Yes."
+LAST_YES = re.compile(
+    r"(?i)(?:\A|\b(?:is|was) (?:it|this|that|(?:the|my) answer) (?:right|correct)\?)[^?]*"
+    r"\b(?:yes|correct)\W*\Z"
+)
+# "So there is no mistake.", "I don't see any mistakes."
+NO_MISTAKE = re.compile(
+    r"(?i)\b(?:no|(?:(?:do|did|can)(?:n['’]t| not)|cannot) (?:see|find) any) (?:mistakes?|errors?)"
+    r"(?: here| there| in (?:this|the|my) \w+)?[.!]"
+)
 # What makes of "6 * 7 = 42" a mistake that is told: "I used 6 * 7 = 42", "is 6 * 7 = 42?".
 CONFESSES = re.compile(
     rf"(?i)\?|\b(?:{WRONG}|mistakes?|errors?|forgot|used|had|no|oops|came from|instead|rather"

@@ -25,9 +25,12 @@ from support.answers.doubts import (
     CONFIRMS_NOTHING,
     DENIED,
     LAST_YES,
+    NO_MISTAKE,
     NOT_THE_ANSWER,
     SENTENCE_END,
+    SOUND,
     TAKEN_BACK,
+    WRONG,
 )
 from support.answers.words import MAGNITUDES, NUMBER_WORDS
 
@@ -55,7 +58,10 @@ RUN_ON = re.compile(
 )
 
 # "```python ... ```": an answer in code is none.
-CODE = re.compile(r"``` ?[a-zA-Z+#]+\d*\n[^`]*(?:```|$)")
+CODE = re.compile(
+    r"``` ?(?!(?:latex|tex|math|markdown|md|text|txt|plaintext|output)\n)[a-zA-Z+#]+\d*\n"
+    r"(?:(?!```)[\s\S])*(?:```|$)"
+)
 
 # How an answer starts that is no word: "-5", "$3", "(B)", "\frac12", "x = 5".
 START = r"(?:[-+−]?[$€£(\[{\\.\d½√π∞]|[a-z] ?=)"
@@ -75,17 +81,20 @@ SAID = (
     r"(?:(?<![a-z])ans(?:wers?)?|correct (?:option|choice))"
     r"(?: to(?: [^\s.,:;]+){1,6}?| for (?:this|the) (?:problem|question)| in(?: \w+){1,3}?"
     r"|, \w+,)?[*_\s]{0,4}"
-    r"(?:\b(?:is|are|equals|(?:must|will|should) be|comes (?:out )?to)\b|[:：]"
+    r"(?:\b(?:is|are|equals|remains|(?:must|will|should) be|(?:comes|turns) (?:out )?to(?: be)?)\b"
+    r"|[:：]"
     r"|(?<!ans)(?<!ans )=>?)"
 )
 # "**Final Answer**" or "### Answer", and 42 in a line below.
 HEADING = r"final answer[*_: ]*$|^[#*_ ]*answer[*_ ]*$"
 # "A: 42"; but not "A: 42" above "B: 43", which are options.
 LINE_A = r"^[*_ ]*(?-i:A:(?!.*(?:\n+[*_ ]{0,4}|\b)B[:.)]))"
-# "The answer is correct", "is in dollars": of one that was stated before. A list has no single one.
+# "The answer is still correct", "is in dollars", "is less than 32": of one that was stated before.
+# A list has no single one.
 NO_ANSWER = (
-    r"(?:(?:indeed )?(?:correct|reasonable|consistent|verified|valid|unique|obtained|expressed)"
-    r"|in (?:dollars|cents|units))\b"
+    rf"(?:(?:(?:indeed|still|also|therefore|thus|already) )*(?:{SOUND}|good|reasonable|unique"
+    r"|obtained|expressed|given|rounded|simplified|an (?:even |odd )?integer|(?:less|more|greater)"
+    r" than)|in (?:dollars|cents|units))\b"
     r"|(?:(?<=\n)|(?<=\n\*\*))(?:[-–•]|1[.)])\**\s"
 )
 MARK = rf"(?:{HASHES}|{SAID}|{HEADING}|{LINE_A})[\s*_:：}}]*(?:(?<=\n)>[\s*_]*)?"
@@ -98,8 +107,16 @@ BOLD = re.compile(
     r"(?:\.\*\*(?! *\w)|\*\*(?!\w))"
 )
 
+BOLD_LINE = re.compile(r"\n[ \t]*\*\*([^*\n]+)\*\*\W*\Z")
+
+# "Thus the answer is $" in front of a box.
+CALLED_ANSWER = re.compile(r"(?i)\banswer\b(?:[^.\n]|[.]\d)*\Z")
+
 # "-1,250.75", "$3", "3/4", "25%", "10^6" and ".5".
 NUMBER = re.compile(r"([-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[/^]\d+)?%?|[-−]?\.\d+)")
+
+# "(C)", "\text{D}"
+CHOICE = re.compile(r"(?:\\text\{)?\(?([A-J])\)?\}?")
 
 # "x = 42", "42 dollars per day".
 NAMED_NUMBER = re.compile(rf"(?:[a-zA-Z] ?= ?)?{NUMBER.pattern}(?: [a-zA-Z]+)*")
@@ -108,7 +125,7 @@ NAMED_NUMBER = re.compile(rf"(?:[a-zA-Z] ?= ?)?{NUMBER.pattern}(?: [a-zA-Z]+)*")
 LEAD = re.compile(
     r"(?i)(?:[\s*_:,`\"“]"
     r"|(?:clearly|obviously|definitely|certainly|simply|just|only|exactly|precisely|indeed|actually"
-    r"|therefore|thus|hence|then|now|of course|in fact|approximately|about|roughly"
+    r"|therefore|thus|hence|then|now|still|of course|in fact|approximately|about|roughly"
     r"|equal to|given by|as follows|the following|a total of|option|choice)\b"
     r"|not\b[^.\n]{1,60}?\bbut(?: rather)?\b)*"
 )
@@ -307,12 +324,15 @@ def answer_of_boxes(text: str, boxes: list[Box]) -> str:
         return ""
     boxed = boxed_answer(text, boxes)
     after = text[boxes[-1].end :]
-    statement = last_statement(after)
+    statement = last_statement(after) or last_bold_line(after)
     # after a "?" a base model has gone on to another problem
     is_of_another = "?" in after[: len(after) - len(statement)]
     has_another = states_another(statement, boxed)
     if not has_another or is_of_another or ROUNDED.match(statement):
-        return "" if ends_otherwise(after, boxed) else upheld(boxed, after)
+        is_called_answer = CALLED_ANSWER.search(text[: boxes[-1].start][-MAX_STATEMENT:])
+        if not is_called_answer and ends_otherwise(after, boxed):
+            return ""
+        return upheld(boxed, after)
     return upheld_statement(statement)
 
 
@@ -335,21 +355,44 @@ def ends_otherwise(after: str, boxed: str) -> bool:
 def states_another(statement: str, boxed: str) -> bool:
     """Whether a statement after a box has a number that the box has not.
 
-    It must be a number in digits, alone or, beside a box of digits only, with a name or a unit:
-    "18 / 2 = 9" may be a check. And it must not have all numbers of the box, itself or in its
-    conclusion: "2/3, so m + n = 5" leads up to 5. A box without digits, of letters, has no rival.
+    It must be a number in digits, alone or, beside a box of digits only, with a name or a unit, or
+    a formula without "=": "18 / 2 = 9" may be a check. And it must not conclude with the box: "2/3,
+    so m + n = 5" leads up to 5. Of two choices each is another. Any other box without digits has no
+    rival.
 
     >>> states_another("x = 36 dollars, not 18", "18"), states_another("18 / 2 = 9", "18")
     (True, False)
     """
     stated = answer_in(statement)
+    choice = CHOICE.fullmatch(stated)
+    boxed_choice = CHOICE.fullmatch(boxed)
+    if choice and boxed_choice:
+        return choice[1] != boxed_choice[1]
     pattern = NAMED_NUMBER if boxed.strip("$").isdigit() else NUMBER
-    if not pattern.fullmatch(stated):
+    if not pattern.fullmatch(stated) and not is_formula(stated):
+        return False
+    if boxed and not bare_numbers(boxed):
         return False
     conclusion = CONCLUSION.search(statement.partition("\n")[0])
-    whole = stated + (conclusion[0] if conclusion else "")
-    comes_to_boxed = boxed != "" and not has_new_number(boxed, whole)
+    comes_to_boxed = conclusion and boxed and not has_new_number(boxed, conclusion[0])
     return not comes_to_boxed and has_new_number(stated, boxed)
+
+
+def is_formula(text: str) -> bool:
+    r"""Whether a text is a value in signs, digits and single letters, without words or "=".
+
+    >>> is_formula(r"\frac{3}{4}"), is_formula("3 eggs"), is_formula("3 + 4 = 7")
+    (True, False, False)
+    """
+    letters = re.sub(r"\\(?!text|mathrm)[a-z]+", " ", text)
+    return not re.search(r"[a-zA-Z]{2}|[=<>≈]|\\[a-z]", letters)
+
+
+def last_bold_line(text: str) -> str:
+    """What a text ends with, if that is a bold line: "126" of "18 * 7 = 126. **126**" where the
+    bold number has a line of its own."""
+    bold = BOLD_LINE.search(text)
+    return bold[1] if bold else ""
 
 
 def last_statement(text: str) -> str:
@@ -365,15 +408,33 @@ def upheld(answer: str, after: str) -> str:
     >>> upheld("42", "Wait, I forgot the tax. The answer is 43."), upheld("42", "Wait. Why?")
     ('43', '')
     """
-    doubts = list(TAKEN_BACK.finditer(after))
+    doubts = [*TAKEN_BACK.finditer(after), *denials(answer, after)]
     if not doubts:
         return answer
-    rest = after[doubts[-1].end() :]
+    last = max(doubts, key=lambda doubt: doubt.end())
+    rest = after[last.end() :]
     statement = last_statement(rest)
     if statement:
         return answer_in(statement)
-    is_upheld = is_confirmed(answer, rest) or comes_to(answer, doubts[-1][0] + rest)
+    is_upheld = is_confirmed(answer, rest) or comes_to(answer, last[0] + rest)
     return answer if is_upheld else ""
+
+
+def denials(answer: str, after: str) -> list[re.Match[str]]:
+    """Where a later sentence denies the value of an answer that is one number.
+
+    >>> [denial[0] for denial in denials("18", "13 * 2 = 26 ≠ 18. So it is not $18.")]
+    ['6 ≠ 18', 'not $18']
+    """
+    numbers = bare_numbers(answer)
+    if len(numbers) != 1:
+        return []
+    number = rf"\\?\$?{re.escape(numbers[0])}(?![\w%]|[.,]\d)"
+    denied = (
+        rf"(?:\d\s*(?:≠|\\neq?\b)|\bnot|n['’]t)(?: (?:be|equal|match|to))*[\s$(]*{number}"
+        rf"|(?<![\d.,]){number}[\s$]*(?:[a-z]+ )?(?:is|was) {WRONG}\b(?! if\b)"
+    )
+    return list(re.finditer(denied, after, re.IGNORECASE))
 
 
 def is_confirmed(answer: str, rest: str) -> bool:
@@ -385,9 +446,11 @@ def is_confirmed(answer: str, rest: str) -> bool:
     """
     if answer and rest.strip(AROUND_A_NUMBER) == answer.strip(AROUND_A_NUMBER):
         return True
+    if NO_MISTAKE.search(rest):
+        return True
     sentences = SENTENCE_END.split(rest)
     saying = [said for said in sentences if CONFIRMS.search(said)]
-    if LAST_YES.match(rest):
+    if LAST_YES.search(rest):
         saying.append(rest)
     for said in saying:
         numbers = bare_numbers(said)

@@ -117,6 +117,8 @@ def read_list(parts: list[Part]) -> Any:
     are_inequalities = all(count(piece, "<≤>≥") for piece in pieces)
     if signs - {"\n"} == {"or"} and are_inequalities and all(map(is_named, items)):
         return union_of_inequalities(items)
+    if "or" in signs and all(item == items[0] for item in items):
+        return items[0]  # 7/2, or 3.5: one value in two forms
     return values.a_list(items)
 
 
@@ -241,6 +243,8 @@ def read_quantity(parts: list[Part]) -> Any:
     value = read_sets(cursor)
     is_simple = is_one_number(parts[: cursor.position])
     value = magnified(value, cursor, is_simple)
+    if cursor.word() in words.COMPARED:
+        cursor.take()
     unit = unit_of(cursor.rest(), currency)
     if unit == "%" and not is_simple:
         raise Unread("a percentage of more than one number")

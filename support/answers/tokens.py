@@ -69,20 +69,32 @@ RESPELLED: list[tuple[str, Any]] = [
     # 18 dollars a day are 18 dollars per day.
     (r" an? (?=(?:second|minute|hour|day|week|month|year|piece|pound|gallon|mile)\b)", " per "),
     # 12^{\text{th}} is 12th; 30^\circ and 30^{\circ} are 30°, and 20°C is 20° Celsius.
-    (r"(?<=[0-9])\^ ?\{? ?(?:\\text ?\{ ?(st|nd|rd|th) ?\}|\{?(th)) ?\}?", r"\1\2"),
+    (r"(?<=[0-9])\^ ?\{? ?(?:\\(?:text|mathrm) ?\{ ?(st|nd|rd|th) ?\}|\{?(th)) ?\}?", r"\1\2"),
     (r"\^ ?\{? ?\\circ(?![A-Za-z]) ?\}?|º", "°"),
     ("℃", "°C"),
-    (r"° ?([CF])(?![A-Za-z])", lambda m: {"C": "° Celsius", "F": "° Fahrenheit"}[m[1]]),
+    (
+        r"° ?(?:\\(?:text|mathrm) ?\{ ?)?([CF])(?![A-Za-z])(?: ?\})?",
+        lambda m: {"C": "° Celsius", "F": "° Fahrenheit"}[m[1]],
+    ),
     # Units of one letter at the end, after a space: 5 m, 144 m^3, 9.8 m/s^2.
     (r"(?<=[0-9]) ([mgshL])(?=(?:\^\{?[23]\}?)?(?:/[a-z]+(?:\^\{?2\}?)?)?[ .$]*$)", r"\\text{ \1}"),
+    # 60\frac{\text{km}}{\text{h}} is 60 km per h.
+    (
+        r"(?<=[0-9]) ?\\[dt]?frac ?\{ ?\\(?:text|mathrm) ?\{([a-z ]+)\} ?\}"
+        r" ?\{ ?\\(?:text|mathrm) ?\{([a-z ]+)\} ?\}",
+        r"\\text{ \1 per \2}",
+    ),
+    (r"\{ ?([^{}]+?) ?\\choose ?([^{}]+?) ?\}", r"\\binom{\1}{\2}"),
+    (r"\+ ?/ ?[-−–]", "±"),
     ("(?<=[0-9]) ?x ?(?=10 ?\\^)", "*"),  # 6.02 x 10^23
+    ("(?<=[a-z]{2})['’](?=s?(?: |$))", ""),  # the farmers' market
     # Nouns that are not of small letters alone: 12 T-shirts, 12 children's books, 12 TVs.
     (
         r"(?<=[0-9]) ([A-Za-z]+(?:-[A-Za-z]{3,}|['’]s)|[A-Z]{2,3}s)(?=\.?$|,? )",
         lambda m: joined(m[1]),
     ),
     # What stands around an answer: **73**, '73' and "73" are 73.
-    (r"^[\s*\u200b\ufeff]+|[\s*\u200b\ufeff]+$", ""),
+    (r"^(?:[\s*\u200b\ufeff]|\\ )+|[\s*\u200b\ufeff\\]+$", ""),
     (r"""(?s)^(?:'(.*)'|"(.*)"|`(.*)`|“(.*)”|‘(.*)’)$""", lambda m: m[m.lastindex]),
 ]
 

@@ -66,7 +66,8 @@ SPACES = {"\\,", "\\;", "\\:", "\\>"}
 LAYOUT = set(
     r"\left \right \middle \big \Big \bigg \Bigg \bigl \bigr \Bigl \Bigr \biggl \biggr \Biggl"
     r" \Biggr \displaystyle \textstyle \scriptstyle \limits \nolimits \underline \boxed \fbox"
-    r" \ensuremath \boldsymbol \bm \bf \rm \it \small \large \Large \normalsize".split()
+    r" \ensuremath \boldsymbol \bm \bf \rm \it \small \large \Large \LARGE \huge \Huge \normalsize"
+    r" \checkmark \therefore".split()
 )
 
 # \text{ cm} holds words; \mathrm{cm} too. Of \textcolor{red}{5} the first argument is left out.
@@ -221,11 +222,12 @@ MAGNITUDES = {
 SIGN_WORDS = {"negative": "-", "minus": "-", "plus": "+", "times": "*"}
 SEPARATORS = {"and", "or"}
 
-# "seven"; larger number words are compared as text.
+# "seven"; larger number words than twenty are compared as text.
 NUMBER_WORDS = {
     word: str(number)
     for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve".split()
+        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+        " fifteen sixteen seventeen eighteen nineteen twenty".split()
     )
 }
 
@@ -236,7 +238,11 @@ LEADING = set(
 )
 
 # "72 clips in total": left out at the end.
-TRAILING = [["in", "total"], ["in", "all"], ["total"], ["altogether"], ["each"], ["left"]]
+TRAILING = [["in", "total"], ["in", "all"], ["total"], ["altogether"], ["each"], ["left"], ["more"]]
+
+# "18 more", "18 fewer eggs": such a word says what the number is compared with, and not of which
+# value it is; but "18 more than x" is not read.
+COMPARED = {"more", "fewer", "less"}
 
 # "18 apples in the basket", "18 dollars on Monday": such a word begins where and when. (After a
 # number "in" is an inch.)
@@ -253,8 +259,8 @@ CHANGES_A_VALUE = set(
     power root mod modulo base choose not no and or if when where unless except else
     possibly maybe than more less fewer greater least most at above below under up down between
     within negative half halves third thirds quarter tens hundreds thousands dozens twice
-    thrice double triple doubled tripled twenty thirty forty fifty sixty seventy eighty ninety
-    thirteen fourteen fifteen sixteen seventeen eighteen nineteen january february march april may
+    thrice double triple doubled tripled thirty forty fifty sixty seventy eighty ninety
+    january february march april may
     june july august september october november december jan feb mar apr jun jul aug sep sept oct
     nov dec bc ad is are was so because since approximately about infinity repeating recurring
     binary hex hexadecimal octal lakh lakhs crore crores grand mil thou permille mille googol myriad
