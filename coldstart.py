@@ -10,9 +10,9 @@ with. It is supervised learning. Where the examples come from:
   skills (SKILLS). In the second half the mistakes are the policy's own (builtin_examples).
 
 Departures from the paper:
-- The mix. The paper's 45,000 examples are solving, with reflection, and constructing as 2 to 1. On
-  built-in problems construction is most of it (--coldstart-mix): with a sixth of those examples
-  the tiny model solves more, and keeps the wrong prefix in 47% of its constructions instead of 83%
+- The mix. The paper has 30,000 examples of solving with reflection and 15,000 of construction. On
+  built-in problems most are of construction (--coldstart-mix): with a sixth of those the tiny model
+  solves more, and keeps the wrong prefix in 47% of its constructions instead of 83%
   (results/study.md). A checkpoint learns from what it got right.
 - On built-in problems a program writes the examples, as said above. Until the policy makes mistakes
   of its own, y+ is the gold solution there; in RL it never is.
@@ -305,11 +305,11 @@ def examples_from(
         examples += construction_examples(made, policy.tokenizer, settings)
     counts |= construction_counts(constructions) | {"learned": len(learned)}
     context = policy.model.config.max_position_embeddings
-    token_ids = []
+    fitting = []
     for example in examples:
         if len(example.prompt_ids) + len(example.token_ids) <= context:
-            token_ids.append((example.prompt_ids, example.token_ids))
-    return {"examples": token_ids, "counts": counts}
+            fitting.append((example.prompt_ids, example.token_ids))
+    return {"examples": fitting, "counts": counts}
 
 
 def solving_examples(group: Group) -> list[Trajectory]:
@@ -388,7 +388,9 @@ def builtin_examples(
             portion = i // examples_per_refresh  # names what is collected, and seeds its draws
             collect = partial(own_mistakes, policy, problems, settings, portion)
             updates_made = i // settings.coldstart_batch
-            mistakes = folder.collected(portion, updates_made, collect) or mistakes
+            new_mistakes = folder.collected(portion, updates_made, collect)
+            if new_mistakes:
+                mistakes = new_mistakes
         skill = rng.choices(SKILLS, settings.mix())[0]
         # "solve" takes a new problem each time, the others one of the policy's own mistakes, once
         # there are any

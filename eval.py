@@ -244,7 +244,7 @@ def answer_the_rest(
 # ---------------------------------------------------------------- the command
 
 
-LENIENT = "take the last number where no answer is marked"
+NO_STRICT = "take the last number where no answer is marked"
 OUT = """write the summary and every answer to this JSON file; until all are there, they are kept
 beside it in FILE.partial.jsonl, and the same command goes on from there"""
 
@@ -261,7 +261,7 @@ def make_parser() -> ArgumentParser:
     add("--max-rows", type=int, default=256, help="answers written at once")
     add("--seed", type=int, default=0)
     add("--dtype", default="auto", choices=DTYPES, help=DTYPE)
-    add("--no-strict", "--lenient", dest="lenient", action="store_true", help=LENIENT)
+    add("--no-strict", dest="strict", action="store_false", help=NO_STRICT)
     add("--out", type=Path, help=OUT)
     return parser
 
@@ -274,7 +274,7 @@ def main() -> None:
     if args.out and (args.out.is_dir() or not args.out.parent.is_dir()):
         parser.error(f"--out: expected a file in a folder that exists, found {args.out}")
     if args.temperature is None:
-        args.temperature = float(args.samples > 1)
+        args.temperature = 1.0 if args.samples > 1 else 0.0
     check_sampling(args.samples, args.max_new_tokens, args.max_rows, args.temperature)
     problems = load_problems(args.data, "test", args.limit)
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -299,7 +299,7 @@ def main() -> None:
         max_new_tokens=args.max_new_tokens,
         seed=args.seed,
         max_rows=args.max_rows,
-        strict=not args.lenient,
+        strict=args.strict,
     )
     answers = [[MeasuredAnswer(**answer) for answer in record["answers"]] for record in records]
     summary = summarize(problems, answers)

@@ -211,9 +211,11 @@ def update_policy(
     measured: dict[str, Any] = {"trained_rows": int(needed.sum()), "loss": None, "grad_norm": None}
     if settings.constructs:
         measured["taught_rows"] = int((needed_constructed & moves).sum())
+    if not needed.any():
+        return measured
     means = metrics.Means()
     split = settings.split_gradients and bool(sampled_part) and bool(constructed_part)
-    for _ in range(settings.updates if measured["trained_rows"] else 0):
+    for _ in range(settings.updates):
         # L_GRPO
         loss = add_gradients(policy, start_model, sampled_part, settings, means)
         from_sampled = metrics.gradients(policy.model) if split else []  # a copy, to measure

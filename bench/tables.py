@@ -198,6 +198,12 @@ TRIED = {  # what the study itself suggests
 }
 
 
+SAME_RATES = (  # compared at each learning rate that one of them has
+    ("TAPO", "GRPO"),
+    ("TAPO, little construction", "GRPO, little construction"),
+)
+
+
 def by_method(records: list[Record]) -> Runs:
     """method -> seed -> run; the cold start counts as a run of every seed."""
     runs: Runs = defaultdict(dict)
@@ -291,6 +297,30 @@ def claim_table(runs: Runs, claims: dict[str, Claim], name: str) -> str:
     return table(titles, rows)
 
 
+def same_rate_table(records: list[Record]) -> str:
+    """TAPO minus GRPO at one learning rate for both; "" where no rate has runs of both."""
+    runs: dict[float, Runs] = defaultdict(lambda: defaultdict(dict))
+    for r in records:
+        if r["kind"] in ("run", "other rate"):
+            runs[r["lr"]][r["method"]][r["seed"]] = r
+    measures = {"pass@1": ACCURACY, "DSR": DSR, "ERR": ERR}
+    reflections = final("trained", "reflections")
+    rows = []
+    for one, other in SAME_RATES:
+        for lr, methods in sorted(runs.items()):
+            seeds = methods[one].keys() & methods[other].keys()
+            if not seeds:
+                continue
+            cells = [f"{one} minus {other}", f"{lr:g}", str(len(seeds))]
+            for measure in measures.values():
+                cells.append(shown(differences(methods, Claim("", one, other, measure)), 1))
+            claim = Claim("", one, other, reflections, "an answer")
+            cells.append(shown(differences(methods, claim), 1, 3))
+            rows.append(cells)
+    titles = ["difference", "lr of both", "seeds", *measures, "reflections an answer"]
+    return table(titles, rows) if rows else ""
+
+
 def rate_table(records: list[Record]) -> str:
     tunings = [r for r in records if r["kind"] == "tuning"]
     tuned = {(r["method"], r["lr"]): r["curve"][-1]["pass@1"] for r in tunings}
@@ -312,10 +342,15 @@ def write_tables(records: list[Record], folder: Path, name: str) -> str:
         "Claims (the paper's figures: AIME24 / AIME25 / HMMT25)": claim_table(runs, CLAIMS, name),
         "Tried beyond the paper": claim_table(runs, TRIED, name),
         rates: rate_table(records),
+        "At one learning rate for both (points, but for reflections)": same_rate_table(records),
     }
     source = f"Written by `python bench/study.py` from {name}.jsonl"
-    parts = [f"# {name}", f"{source}; ± is a 95% interval over seeds."]
-    parts += [f"## {title}\n\n{section}" for title, section in sections.items()]
+    remark = (
+        "± is a 95% interval over seeds. Each method has the learning rate that did best in a "
+        "search; where two have different ones, the rate can be the reason of a difference."
+    )
+    parts = [f"# {name}", f"{source}; {remark}"]
+    parts += [f"## {title}\n\n{section}" for title, section in sections.items() if section]
     text = "\n\n".join(parts) + "\n"
     (folder / f"{name}.md").write_text(text)
     draw_figures(runs, folder / name)

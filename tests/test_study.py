@@ -22,6 +22,7 @@ from tables import (
     differences,
     interval,
     method_table,
+    same_rate_table,
     shown,
     verdict,
 )
@@ -108,6 +109,38 @@ def test_a_policy_that_never_reflects_leaves_its_pair_out_and_no_table_fails():
     assert method_table(by_method(runs), COLUMNS)
     nothing_but_a_cold_start = [{"kind": "coldstart", "name": "coldstart"}]
     assert by_method(nothing_but_a_cold_start) == {}
+
+
+def test_methods_are_compared_at_each_learning_rate_that_both_have():
+    """A rate of its own can be all that a method differs by."""
+    runs = records(("GRPO", "TAPO"), seeds=(0, 1))
+    for run in records(("TAPO",), seeds=(0, 1)):
+        runs.append(run | {"kind": "other rate", "lr": 2e-4})
+    assert same_rate_table(runs).count("\n") == 2  # TAPO alone has 2e-4
+    for seed in (0, 1):
+        runs.append(record("GRPO", seed, 0.3, kind="other rate", lr=2e-4))
+    rows = same_rate_table(runs).split("\n")[2:]
+    assert [row.split(" | ")[:4] for row in rows] == [
+        ["| TAPO minus GRPO", "0.0001", "2", "0.0 ± 0.0"],
+        ["| TAPO minus GRPO", "0.0002", "2", "20.5 ± 6.4"],
+    ]
+    assert by_method(runs)["TAPO"][0]["lr"] == 1e-4  # the other tables are of the chosen rates
+
+
+def test_each_of_two_methods_is_run_at_the_rate_of_the_other(tmp_path):
+    from study import METHODS, at_other_rates
+
+    lines = tmp_path / "study.jsonl"
+    runs = [record("TAPO", 0, 0.5), record("GRPO", 0, 0.5, lr=2e-4)]
+    for method in ("TAPO, little construction", "GRPO, little construction"):
+        runs.append(record(method, 0, 0.5))
+    lines.write_text("".join(json.dumps(run) + "\n" for run in runs))
+    specs = at_other_rates(METHODS, lines, steps=40)
+    assert {(spec.method, spec.lr, spec.kind) for spec in specs} == {
+        ("TAPO", 2e-4, "other rate"),
+        ("GRPO", 1e-4, "other rate"),
+    }
+    assert [spec.seed for spec in specs] == [*range(5), *range(5)]
 
 
 def test_lines_of_other_settings_are_refused(tmp_path):
