@@ -131,7 +131,7 @@ def comparisons(questions: Tensor, constructed: Tensor, dae: str) -> list[tuple[
             found += [(of_question, of_question)]
         else:
             raise ValueError(f"dae: expected own, batch, sampled or off, found {dae!r}")
-    return [(members, peers) for members, peers in found if members.any()]
+    return [(members, peers) for members, peers in found if members.any() and peers.any()]
 
 
 # ---------------------------------------------------------------- phase 5: token weights

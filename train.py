@@ -105,9 +105,8 @@ class StepReport:
     constructed: list[Trajectory]  # one for each construction that was not refused, in their order
     update: dict[str, Any]  # metrics of the update
     kl: float | None  # to the starting policy, nats a token
-    seconds: dict[
-        str, float
-    ]  # of "sample" (phase 1), "construct" (2, 3), "update" (4 to 6, and the KL)
+    # of "sample" (phase 1), "construct" (2, 3) and "update" (4 to 6, and the KL)
+    seconds: dict[str, float]
 
 
 def sampled_trajectories(groups: list[Group]) -> list[Trajectory]:

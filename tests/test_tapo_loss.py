@@ -111,6 +111,13 @@ def test_constructed_rewards_are_compared_with_what_the_setting_names(dae, expec
     assert got[8:].tolist() == pytest.approx(expected, abs=1e-5)
 
 
+def test_constructions_without_sampled_peers_have_no_advantage():
+    questions = torch.tensor([0, 0])
+    constructed = torch.tensor([True, True])
+    rewards = torch.tensor([1.0, 0.0])
+    assert decoupled_advantages(rewards, questions, constructed, "sampled").tolist() == [0, 0]
+
+
 def test_an_unknown_comparison_is_refused():
     says = "expected own, batch, sampled or off, found 'none'"
     with pytest.raises(ValueError, match=says):

@@ -47,8 +47,8 @@ GLUED_BEFORE = re.compile(
     r"(?:(?<![a-zA-Z\\])[a-zA-Z]|\d)(?:\\[,;:!]|[{(])*\Z|[\w)}$](?:\s+\*\s+|\*)\$?\Z|\w_\Z"
 )
 # "3 + \boxed{5}", "\sqrt{\boxed{5}}", "\frac{1}{\boxed{5}}", "is not \boxed{5}", "x > \boxed{5}",
-# "(2, \boxed{5})", "Suppose the answer is \boxed{5}", "Suppose x = \boxed{5}", "twice \boxed{5}",
-# "A common mistake is \boxed{5}".
+# "(2, \boxed{5})", "Suppose the answer is \boxed{5}", "Suppose x = \boxed{5}", "Let's try
+# \boxed{5}", "A common mistake is \boxed{5}".
 BEFORE = re.compile(
     r"(?:[\w)}$]\s*[+×·÷/]|[±∓≠^]|(?:\b[a-z]|[\d)}$])\s*[<>]"
     r"|\\(?:pm|mp|times|cdot|div|neq?|lt|gt)|\\not\s*="
@@ -56,8 +56,7 @@ BEFORE = re.compile(
     r"|\\sqrt(?:\[[^\]]*\])?|√|\\log(?:_.)?|\\binom\{[^{}]*\}|\+/-"
     r"|(?:\bnot|\bcannot|n['’]t)(?: be)?(?: equal(?: to)?)?"
     r"|\binstead of|\brather than|\bnever|[(\[]\s*[-−]?[\d.]+,"
-    r"|\b(?:suppose|assume|let['’]?s try)(?: that)?[\s$]*(?:[a-z] ?(?:=|is|equals))?"
-    r"|\btwice|\bhalf(?: of)?"
+    r"|(?<!\bI )\b(?:suppose|assume)(?: that)?[\s$]*[a-z] ?(?:=|is|equals)|\blet['’]?s try"
     r"|\b(?:common|usual|typical|frequent) (?:mistake|error)(?: is|:)?"
     r"|\b(?:some|one|many|others|people|students)(?: \w+)? (?:would|might|may|could)"
     r" (?:say|think|guess|get|answer)"
@@ -125,6 +124,7 @@ SAID_BEFORE = re.compile(r"(?:=|\A)\s*([-−]?[\d.,]*\d)(?:[.,\s(—–]|>>)*\Z"
 # "\boxed{3} or $x_2 = \boxed{5}$": what stands between boxes that are one answer, a list.
 JOINT = re.compile(r"[,;]? ?(?:and|or)? ?(?:[a-zA-Z](?:_\{?\w\}?)? ?=)?")
 
+# "\boxed{7/2}, or \boxed{3.5}": one value in two forms, where the two are equal.
 OR = re.compile(r"[,;]? ?or")
 
 # "\boxed{5}:\boxed{2}", "\boxed{2} hours and \boxed{30} minutes", "\boxed{5} or perhaps \boxed{6}":
@@ -196,7 +196,6 @@ def boxed_answer(text: str, boxes: list[Box]) -> str:
             is_repeated = between != "" and box.content == found[-1]
             is_on_another_line = "\n" in between
             is_apart = words == "" and (is_on_another_line or is_repeated)
-            # "\\boxed{\\frac72}, or \\boxed{3.5}"
             is_other_form = OR.fullmatch(words) and is_same_number(box.content, found[-1])
             if is_apart or is_other_form or not JOINT.fullmatch(words):
                 break  # the boxes from here on are one answer, without this one

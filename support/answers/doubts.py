@@ -43,13 +43,6 @@ SECOND_THOUGHTS = (
     r"(?:(?:I think|it seems|so) )?(?:I|we) (?:have )?made an? (?:\w+ )?(?:mistake|error)\b",
     r"(?:it (?:seems|appears) (?:that )?|so )?there (?:is|was|seems to be) an? (?:mistake|error)"
     r" (?:in|above|here)\b",
-    # "So the answer is incorrect", "My previous answer was wrong", "This is not the final answer"
-    r"(?:(?:so|therefore|thus|hence),? )?(?:the|this|that|my|our)"
-    rf"(?: above| previous| final| initial)? answer(?: above)? (?:is|was|must be) {WRONG}\b"
-    r"(?! if\b)",
-    r"(?:this|that|it) is not (?:the|our|my) (?:final )?answer\b",
-    # "However, the question asks for two days"
-    r"(?:but|however),? the (?:question|problem) (?:asks|is asking|wants)\b",
     r"(?:(?:I|we|my) )?apolog(?:i[sz]e|ies|y) for (?:the|my)\b",
     # "Re-checking, I get 43", "Revised: 43", "The correct value is 43", "So it should be 43"
     r"re-?(?:check|calculat|comput|do|evaluat|examin|count)ing\b|revised(?: answer)?:",
@@ -75,32 +68,41 @@ THAT_FAILS = (
     r"(?: does(?:n['’]t| not) (?:work|satisfy|fit)| contradicts| violates"
     r"| is too (?:large|small|big|high|low|many|few))\b"
 )
+# "So the answer is incorrect.", "My previous answer was wrong", "But this is not the final answer":
+# at the start of a sentence; but not "If she eats one, the answer is wrong".
+ANSWER_IS_WRONG = (
+    rf"(?:\A|[.!?\n])[ \t$*)}}\]]{{0,9}}{LEADS}(?:"
+    r"(?:(?:so|therefore|thus|hence),? )?(?:the|this|that|my|our)(?: above| previous| initial)?"
+    rf"(?: final)? answer(?: above)? (?:is|was|must be) {WRONG}\b(?! if\b)"
+    r"|(?:this|that|it) is not (?:the|our|my) (?:final )?answer\b"
+    r"|the (?:question|problem) asks for\b)"
+)
 REASONLESS = r"(?:(?!\b(?:because|since|would|otherwise|not)\b)[^.!?\n(])"
 TAKEN_BACK = re.compile(
     rf"(?im)\A{REASONLESS}{{0,100}}[.!?]?[\s$*)}}\]]{{0,9}}\(?{LEADS}"
     rf"(?:{THAT_IS_WRONG}|{THAT_FAILS})"
-    rf"|{STARTS}(?:{'|'.join(SECOND_THOUGHTS)})"
+    rf"|{ANSWER_IS_WRONG}|{STARTS}(?:{'|'.join(SECOND_THOUGHTS)})"
 )
 
-# What confirms an answer after a second thought: "Yes, that is right.", "It checks out.", but not
-# "check whether this is correct", nor "neither is correct"; and "Yes." as the last word.
+# What confirms an answer after a second thought: "Yes, that is right.", "It checks out.", "The
+# result remains the same.", but not "check whether this is correct", nor "neither is correct".
 SOUND = r"(?:right|correct|consistent|confirmed|accurate|verified|valid|fine|unchanged|the same)"
 CONFIRMS = re.compile(
-    rf"(?i)(?:\b(?:is|are|was|looks|remains)|['’]s)(?: indeed| still)? {SOUND}\b"
+    r"(?i)(?:\b(?:is|are|was|looks)|['’]s)(?: indeed| still)? (?:right|correct|consistent)\b"
+    rf"|\b(?:the|my|our|this) (?:answer|result) (?:is|remains)(?: indeed| still)? {SOUND}\b"
     r"|\b(?:checks out|holds|stands)\W*\Z|\bconfirms (?:the|my|our|this|that|it)\b"
 )
-CONFIRMS_NOTHING = re.compile(
-    r"(?i)\b(?:not|never|neither|nor|whether|if|(?<!to be )(?<!make )sure)\b|n['’]t\b"
-)
+CONFIRMS_NOTHING = re.compile(r"(?i)\b(?:not|never|neither|nor|whether|if|sure)\b|n['’]t\b")
+MAKES_SURE = re.compile(r"(?i)\bto (?:be|make) sure\b")  # "to be sure: 6 * 7 = 42"
 # "Yes." as the last word, also of "Is that right? [...] Yes."
 LAST_YES = re.compile(
     r"(?i)(?:\A|\b(?:is|was) (?:it|this|that|(?:the|my) answer) (?:right|correct)\?)[^?]*"
     r"\b(?:yes|correct)\W*\Z"
 )
-# "So there is no mistake.", "I don't see any mistakes."
+# "So there is no mistake.", "I don't see any mistakes.", as the last words.
 NO_MISTAKE = re.compile(
     r"(?i)\b(?:no|(?:(?:do|did|can)(?:n['’]t| not)|cannot) (?:see|find) any) (?:mistakes?|errors?)"
-    r"(?: here| there| in (?:this|the|my) \w+)?[.!]"
+    r"(?: found)?(?: here| there| in (?:this|the|my) \w+)?[.!]\W*\Z"
 )
 # What makes of "6 * 7 = 42" a mistake that is told: "I used 6 * 7 = 42", "is 6 * 7 = 42?".
 CONFESSES = re.compile(

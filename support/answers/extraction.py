@@ -25,6 +25,7 @@ from support.answers.doubts import (
     CONFIRMS_NOTHING,
     DENIED,
     LAST_YES,
+    MAKES_SURE,
     NO_MISTAKE,
     NOT_THE_ANSWER,
     SENTENCE_END,
@@ -59,7 +60,7 @@ RUN_ON = re.compile(
 
 # "```python ... ```": an answer in code is none.
 CODE = re.compile(
-    r"``` ?(?!(?:latex|tex|math|markdown|md|text|txt|plaintext|output)\n)[a-zA-Z+#]+\d*\n"
+    r"``` ?(?!(?i:latex|tex|math|markdown|md|text|txt|plaintext|output)\n)[a-zA-Z+#]+\d*\n"
     r"(?:(?!```)[\s\S])*(?:```|$)"
 )
 
@@ -93,8 +94,8 @@ LINE_A = r"^[*_ ]*(?-i:A:(?!.*(?:\n+[*_ ]{0,4}|\b)B[:.)]))"
 # A list has no single one.
 NO_ANSWER = (
     rf"(?:(?:(?:indeed|still|also|therefore|thus|already) )*(?:{SOUND}|good|reasonable|unique"
-    r"|obtained|expressed|given|rounded|simplified|an (?:even |odd )?integer|(?:less|more|greater)"
-    r" than)|in (?:dollars|cents|units))\b"
+    r"|obtained|expressed|given(?! by)|(?:rounded|simplified)(?! to [\s$]*[\d\\])"
+    r"|an (?:even |odd )?integer(?!,)|(?:less|more|greater) than)|in (?:dollars|cents|units))\b"
     r"|(?:(?<=\n)|(?<=\n\*\*))(?:[-–•]|1[.)])\**\s"
 )
 MARK = rf"(?:{HASHES}|{SAID}|{HEADING}|{LINE_A})[\s*_:：}}]*(?:(?<=\n)>[\s*_]*)?"
@@ -107,16 +108,25 @@ BOLD = re.compile(
     r"(?:\.\*\*(?! *\w)|\*\*(?!\w))"
 )
 
-BOLD_LINE = re.compile(r"\n[ \t]*\*\*([^*\n]+)\*\*\W*\Z")
-
-# "Thus the answer is $" in front of a box.
-CALLED_ANSWER = re.compile(r"(?i)\banswer\b(?:[^.\n]|[.]\d)*\Z")
-
 # "-1,250.75", "$3", "3/4", "25%", "10^6" and ".5".
 NUMBER = re.compile(r"([-−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[/^]\d+)?%?|[-−]?\.\d+)")
 
-# "(C)", "\text{D}"
-CHOICE = re.compile(r"(?:\\text\{)?\(?([A-J])\)?\}?")
+# "(C)", "\textbf{(D)}", "(D) 14"
+CHOICE = re.compile(
+    r"(?:\\(?:text|math)(?:bf|rm)?\{)?\(?([A-J])\)?\}?(?:(?<=[)}])(?:\\ |\s)[^\n]*)?"
+)
+
+# "The number is not 42.", "6 * 8 = 48 ≠ 42", "So 42 is wrong."; but not "42 eggs, not 42 boxes".
+# The number is the first group or the second.
+CLAUSE_END = r"(?=[\s$)*]{0,9}(?:[.,;!?](?!\d)|\n|\Z))"
+DENIAL = re.compile(
+    rf"(?i)(?:= ?[-−]?\\?\$?[\d.,]{{0,20}}\d ?(?:≠|\\neq?\b)|\bnot|n['’]t)"
+    rf"(?: (?:be|equal|match|to))*[\s$(\\]{{0,9}}{NUMBER.pattern}{CLAUSE_END}"
+    rf"|(?:(?:\A|[.!?,;:\n])[ \t]{{0,9}}(?:(?:so|thus|hence|and|but|therefore,?) )?|\b(?:so|that) )"
+    rf"\\?{NUMBER.pattern}[\s$]{{0,9}}(?:dollars )?(?:is|was) {WRONG}\b(?! if\b)"
+)
+# "If x is", "since 5" in front of a denial, in its sentence.
+CONDITIONAL = re.compile(r"(?i)\b(?:if|unless|when|since|why|think)\b[^.!?\n]*\Z")
 
 # "x = 42", "42 dollars per day".
 NAMED_NUMBER = re.compile(rf"(?:[a-zA-Z] ?= ?)?{NUMBER.pattern}(?: [a-zA-Z]+)*")
@@ -324,15 +334,14 @@ def answer_of_boxes(text: str, boxes: list[Box]) -> str:
         return ""
     boxed = boxed_answer(text, boxes)
     after = text[boxes[-1].end :]
-    statement = last_statement(after) or last_bold_line(after)
+    statement = last_statement(after)
     # after a "?" a base model has gone on to another problem
     is_of_another = "?" in after[: len(after) - len(statement)]
+    if not statement and not is_of_another:
+        statement = last_bold_line(after)
     has_another = states_another(statement, boxed)
     if not has_another or is_of_another or ROUNDED.match(statement):
-        is_called_answer = CALLED_ANSWER.search(text[: boxes[-1].start][-MAX_STATEMENT:])
-        if not is_called_answer and ends_otherwise(after, boxed):
-            return ""
-        return upheld(boxed, after)
+        return "" if ends_otherwise(after, boxed) else upheld(boxed, after)
     return upheld_statement(statement)
 
 
@@ -353,12 +362,12 @@ def ends_otherwise(after: str, boxed: str) -> bool:
 
 
 def states_another(statement: str, boxed: str) -> bool:
-    """Whether a statement after a box has a number that the box has not.
+    """Whether a statement after a box has a value that the box has not.
 
     It must be a number in digits, alone or, beside a box of digits only, with a name or a unit, or
     a formula without "=": "18 / 2 = 9" may be a check. And it must not conclude with the box: "2/3,
-    so m + n = 5" leads up to 5. Of two choices each is another. Any other box without digits has no
-    rival.
+    so m + n = 5" leads up to 5. Beside a choice, C, it is another choice. Any other box without
+    digits has no rival.
 
     >>> states_another("x = 36 dollars, not 18", "18"), states_another("18 / 2 = 9", "18")
     (True, False)
@@ -369,30 +378,42 @@ def states_another(statement: str, boxed: str) -> bool:
     if choice and boxed_choice:
         return choice[1] != boxed_choice[1]
     pattern = NAMED_NUMBER if boxed.strip("$").isdigit() else NUMBER
-    if not pattern.fullmatch(stated) and not is_formula(stated):
+    if not pattern.fullmatch(stated) and not has_no_words(stated):
         return False
     if boxed and not bare_numbers(boxed):
         return False
-    conclusion = CONCLUSION.search(statement.partition("\n")[0])
-    comes_to_boxed = conclusion and boxed and not has_new_number(boxed, conclusion[0])
+    line = statement.partition("\n")[0]
+    conclusion = CONCLUSION.search(line)
+    results = RESULT.findall(line)
+    said_last = conclusion[0] if conclusion else results[-1] if results else ""
+    comes_to_boxed = said_last and boxed and not has_new_number(boxed, said_last)
     return not comes_to_boxed and has_new_number(stated, boxed)
 
 
-def is_formula(text: str) -> bool:
-    r"""Whether a text is a value in signs, digits and single letters, without words or "=".
+def has_no_words(text: str) -> bool:
+    r"""Whether a value is written in signs, digits and single letters alone, and without spaces,
+    which remarks have, "=" and "±".
 
-    >>> is_formula(r"\frac{3}{4}"), is_formula("3 eggs"), is_formula("3 + 4 = 7")
+    >>> has_no_words(r"\frac{3}{4}"), has_no_words("3 eggs"), has_no_words("18 (9 * 2)")
     (True, False, False)
     """
-    letters = re.sub(r"\\(?!text|mathrm)[a-z]+", " ", text)
-    return not re.search(r"[a-zA-Z]{2}|[=<>≈]|\\[a-z]", letters)
+    letters = re.sub(r"\\(?!text|mathrm)[a-z]+ ?", " ", text).replace(" ", "")
+    is_spaced = " " in re.sub(r"\\[a-z]+ ", "", text)
+    return not is_spaced and not re.search(r"[a-zA-Z]{2}|[=<>≈±]|\\[a-z]", letters)
 
 
 def last_bold_line(text: str) -> str:
-    """What a text ends with, if that is a bold line: "126" of "18 * 7 = 126. **126**" where the
-    bold number has a line of its own."""
-    bold = BOLD_LINE.search(text)
-    return bold[1] if bold else ""
+    r"""The number that a text ends with, if it stands in bold on a line of its own and is what was
+    calculated last.
+
+    >>> last_bold_line("In a week: 18 * 7 = 126.\n\n**126**"), last_bold_line("Points:\n**5/5**")
+    ('126', '')
+    """
+    before, _, line = text.rstrip().rpartition("\n")
+    bold = BOLD.fullmatch(line.strip())
+    results = RESULT.findall(before[-MAX_STATEMENT:])
+    is_result = bold and results and bare_numbers(results[-1]) == bare_numbers(bold[1])
+    return bold[1] if bold and is_result else ""
 
 
 def last_statement(text: str) -> str:
@@ -424,17 +445,16 @@ def denials(answer: str, after: str) -> list[re.Match[str]]:
     """Where a later sentence denies the value of an answer that is one number.
 
     >>> [denial[0] for denial in denials("18", "13 * 2 = 26 ≠ 18. So it is not $18.")]
-    ['6 ≠ 18', 'not $18']
+    ['= 26 ≠ 18', 'not $18']
     """
-    numbers = bare_numbers(answer)
-    if len(numbers) != 1:
+    if not NAMED_NUMBER.fullmatch(answer.strip("$\\")):
         return []
-    number = rf"\\?\$?{re.escape(numbers[0])}(?![\w%]|[.,]\d)"
-    denied = (
-        rf"(?:\d\s*(?:≠|\\neq?\b)|\bnot|n['’]t)(?: (?:be|equal|match|to))*[\s$(]*{number}"
-        rf"|(?<![\d.,]){number}[\s$]*(?:[a-z]+ )?(?:is|was) {WRONG}\b(?! if\b)"
-    )
-    return list(re.finditer(denied, after, re.IGNORECASE))
+    found = []
+    for denial in DENIAL.finditer(after):
+        is_of_answer = bare_numbers(denial[1] or denial[2]) == bare_numbers(answer)
+        if is_of_answer and not CONDITIONAL.search(after[: denial.start()][-MAX_STATEMENT:]):
+            found.append(denial)
+    return found
 
 
 def is_confirmed(answer: str, rest: str) -> bool:
@@ -447,7 +467,7 @@ def is_confirmed(answer: str, rest: str) -> bool:
     if answer and rest.strip(AROUND_A_NUMBER) == answer.strip(AROUND_A_NUMBER):
         return True
     if NO_MISTAKE.search(rest):
-        return True
+        return not has_new_number(rest, answer) or bare_numbers(rest)[-1:] == bare_numbers(answer)
     sentences = SENTENCE_END.split(rest)
     saying = [said for said in sentences if CONFIRMS.search(said)]
     if LAST_YES.search(rest):
@@ -473,7 +493,7 @@ def comes_to(answer: str, doubt: str) -> bool:
         return False
     results = RESULT.findall(doubt)
     is_result = bool(results) and bare_numbers(results[-1]) == numbers[-1:]
-    is_denied = CONFIRMS_NOTHING.search(doubt) or CONFESSES.search(doubt)
+    is_denied = CONFIRMS_NOTHING.search(MAKES_SURE.sub("", doubt)) or CONFESSES.search(doubt)
     return (is_result or len(numbers) == 1) and not is_denied
 
 

@@ -243,9 +243,14 @@ def read_quantity(parts: list[Part]) -> Any:
     value = read_sets(cursor)
     is_simple = is_one_number(parts[: cursor.position])
     value = magnified(value, cursor, is_simple)
-    if cursor.word() in words.COMPARED:
+    compared = words.COMPARED.get(cursor.word(), "")
+    if compared:
         cursor.take()
-    unit = unit_of(cursor.rest(), currency)
+    rest = cursor.rest()
+    if rest and rest[-1].word in words.COMPARED and not compared:
+        compared = words.COMPARED[rest[-1].word]
+        rest = rest[:-1]
+    unit = " ".join(filter(None, (compared, unit_of(rest, currency))))
     if unit == "%" and not is_simple:
         raise Unread("a percentage of more than one number")
     return Node("unit", (value, unit)) if unit else value

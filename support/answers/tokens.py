@@ -72,10 +72,8 @@ RESPELLED: list[tuple[str, Any]] = [
     (r"(?<=[0-9])\^ ?\{? ?(?:\\(?:text|mathrm) ?\{ ?(st|nd|rd|th) ?\}|\{?(th)) ?\}?", r"\1\2"),
     (r"\^ ?\{? ?\\circ(?![A-Za-z]) ?\}?|º", "°"),
     ("℃", "°C"),
-    (
-        r"° ?(?:\\(?:text|mathrm) ?\{ ?)?([CF])(?![A-Za-z])(?: ?\})?",
-        lambda m: {"C": "° Celsius", "F": "° Fahrenheit"}[m[1]],
-    ),
+    (r"° ?\\(?:text|mathrm) ?\{ ?([CF]) ?\}", r"°\1"),
+    (r"° ?([CF])(?![A-Za-z])", lambda m: {"C": "° Celsius", "F": "° Fahrenheit"}[m[1]]),
     # Units of one letter at the end, after a space: 5 m, 144 m^3, 9.8 m/s^2.
     (r"(?<=[0-9]) ([mgshL])(?=(?:\^\{?[23]\}?)?(?:/[a-z]+(?:\^\{?2\}?)?)?[ .$]*$)", r"\\text{ \1}"),
     # 60\frac{\text{km}}{\text{h}} is 60 km per h.
@@ -85,9 +83,9 @@ RESPELLED: list[tuple[str, Any]] = [
         r"\\text{ \1 per \2}",
     ),
     (r"\{ ?([^{}]+?) ?\\choose ?([^{}]+?) ?\}", r"\\binom{\1}{\2}"),
+    (r"^([^{}]+?) ?\\choose ?([^{}]+)$", r"\\binom{\1}{\2}"),
     (r"\+ ?/ ?[-−–]", "±"),
     ("(?<=[0-9]) ?x ?(?=10 ?\\^)", "*"),  # 6.02 x 10^23
-    ("(?<=[a-z]{2})['’](?=s?(?: |$))", ""),  # the farmers' market
     # Nouns that are not of small letters alone: 12 T-shirts, 12 children's books, 12 TVs.
     (
         r"(?<=[0-9]) ([A-Za-z]+(?:-[A-Za-z]{3,}|['’]s)|[A-Z]{2,3}s)(?=\.?$|,? )",
@@ -96,6 +94,7 @@ RESPELLED: list[tuple[str, Any]] = [
     # What stands around an answer: **73**, '73' and "73" are 73.
     (r"^(?:[\s*\u200b\ufeff]|\\ )+|[\s*\u200b\ufeff\\]+$", ""),
     (r"""(?s)^(?:'(.*)'|"(.*)"|`(.*)`|“(.*)”|‘(.*)’)$""", lambda m: m[m.lastindex]),
+    ("(?<=[a-z]{3}s)['’](?= [a-z]{2})|(?<=[a-z]{2})['’](?=s [a-z]{2})", ""),  # the farmers' market
 ]
 
 # 2e-3 is 0.002, but in e^2 - 2e - 3 and \frac{2e-1}{3} e is Euler's number.

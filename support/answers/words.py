@@ -238,11 +238,11 @@ LEADING = set(
 )
 
 # "72 clips in total": left out at the end.
-TRAILING = [["in", "total"], ["in", "all"], ["total"], ["altogether"], ["each"], ["left"], ["more"]]
+TRAILING = [["in", "total"], ["in", "all"], ["total"], ["altogether"], ["each"], ["left"]]
 
-# "18 more", "18 fewer eggs": such a word says what the number is compared with, and not of which
-# value it is; but "18 more than x" is not read.
-COMPARED = {"more", "fewer", "less"}
+# "18 more", "18 fewer eggs", "18 minutes less": such a word is a part of the unit; but "18 more
+# than x" is not read.
+COMPARED = {"more": "more", "fewer": "less", "less": "less"}
 
 # "18 apples in the basket", "18 dollars on Monday": such a word begins where and when. (After a
 # number "in" is an inch.)
