@@ -953,15 +953,15 @@ def test_what_a_reader_is_shown_stands_between_the_thinking_and_the_end_of_the_t
 LONG = [
     "\\boxed{", "answer is ", "final answer ", "**", "**5**", "#### ", "#### a\n", "A: ", "A: 5\n",
     "<|a", "1,", "$", " ", "\n", "answer to ", "<answer>", "<think>", "not ", "and ", "9", "(",
-    "yes, ", "so 1 ", "- ",
+    "yes, ", "so 1 ", "- ", "\n**!**", "5 is wrong. ", "no mistake. ",
 ]  # fmt: skip
 BEFORE = ["", "The answer is ", "#### ", "<answer>", "\\boxed{5} Wait, "]
 
 
 @pytest.mark.parametrize("unit", LONG)
-def test_a_megabyte_of_repetition_is_searched_to_its_end(unit):
-    """A pattern with two neighbouring stars takes hours for a megabyte of blanks."""
-    repeated = unit * (10**6 // len(unit))
+def test_a_long_repetition_is_searched_to_its_end(unit):
+    """A pattern with two neighbouring stars takes hours for 300,000 blanks."""
+    repeated = unit * (300_000 // len(unit))
     assert extract_answer(repeated + "\n\\boxed{5}") in ("5", None)
     extract_answer(BEFORE[LONG.index(unit) % len(BEFORE)] + repeated, strict=False)
 
