@@ -315,14 +315,15 @@ def construct(
     for construction in constructions:
         if settings.synthesis == "assisted":
             construction.kept = up_to_first_error(policy, construction.pair, settings)
+            if not construction.kept:
+                construction.refused = "no room to find the error"
+                continue
         prompt = prompt_of(construction, policy.tokenizer, settings)
-        if settings.synthesis == "assisted" and not construction.kept:
-            construction.refused = "no room to find the error"
-        elif len(prompt) + SHORTEST_REPLY >= policy.model.config.max_position_embeddings:
+        if len(prompt) + SHORTEST_REPLY >= policy.model.config.max_position_embeddings:
             construction.refused = "no room for a reply"
-        else:
-            asked.append(construction)
-            prompts.append(prompt)
+            continue
+        asked.append(construction)
+        prompts.append(prompt)
     replies = sample(
         policy.model,
         prompts,
@@ -352,19 +353,19 @@ def read_reply(
     construction.reply = text_after(reply.prompt_ids, reply.token_ids, tokenizer)
     construction.reply_tokens = len(reply.token_ids)
     if settings.synthesis == "assisted":
-        parsed = continued(construction.kept, construction.reply)
+        found = continued(construction.kept, construction.reply)
         construction.parsed = reply.finish == "stop"
     else:
-        parsed = parse_reply(construction.reply)
-        construction.parsed = not parsed.refused
-    construction.analysis = parsed.analysis
-    construction.y_ref = parsed.reconstruction
+        found = parse_reply(construction.reply)
+        construction.parsed = not found.refused
+    construction.analysis = found.analysis
+    construction.y_ref = found.reconstruction
 
     # y_ref is trained on after the bare question, so it is tokenised as it stands there
     prompt = tokenizer.question_prompt(construction.pair.problem.question)
     token_ids = tokenizer.encode(construction.y_ref, after=prompt)
     if reply.finish == "stop":
-        construction.refused = parsed.refused or refusal(construction, len(token_ids), settings)
+        construction.refused = found.refused or refusal(construction, len(token_ids), settings)
     else:
         construction.refused = "truncated"
     if not construction.refused:
@@ -469,16 +470,16 @@ def measure(construction: Construction, prompt: list[int], tokenizer: Tokenizer)
     wrong = tokenizer.encode(wrong_text, after=prompt)
     sibling = tokenizer.encode(construction.pair.sibling.strip(), after=prompt)
 
-    source = construction.kept or wrong_text
-    construction.prefix_tokens = shared_tokens(y_ref, source, prompt, tokenizer)
+    beginning = construction.kept or wrong_text  # what y_ref was to begin with
+    construction.prefix_tokens = shared_tokens(y_ref, beginning, prompt, tokenizer)
     construction.prefix_share = construction.prefix_tokens / len(y_ref)
     construction.left_at = construction.prefix_tokens / max(len(wrong), 1)
 
-    prefix, line, correction = in_three(y_ref, construction.prefix_tokens, tokenizer)
-    construction.parts = [prefix.strip(), line.strip(), correction.strip()]
-    if is_reflective(line):
+    prefix, next_line, correction = in_three(y_ref, construction.prefix_tokens, tokenizer)
+    construction.parts = [prefix.strip(), next_line.strip(), correction.strip()]
+    if is_reflective(next_line):
         before = prompt + y_ref[: construction.prefix_tokens]
-        construction.diagnosis_tokens = len(tokenizer.encode(line, after=before))
+        construction.diagnosis_tokens = len(tokenizer.encode(next_line, after=before))
 
     rest = y_ref[construction.prefix_tokens :]
     copied = common_prefix(rest[::-1], sibling[::-1])  # from their ends

@@ -128,6 +128,7 @@ def coldstart(
         check_portions(folder, state["portions"])
         updates_made = number_of(resumed)
     examples = examples_for(policy, problems, settings, folder)
+    # what was collected for them lies in the folder and is not collected again
     skip(examples, updates_made * settings.coldstart_batch)
 
     total = settings.coldstart_updates
@@ -339,7 +340,8 @@ def is_worth_learning(made: Construction, settings: Settings) -> bool:
     if settings.synthesis != "assisted":
         return True
     # not learned of assisted ones (results/gsm8k/README.md, section 4): a diagnosis that names only
-    # a number of the mistake; a correction that reflects again, which would teach to do so for ever
+    # a number of the mistake; a correction that reflects again, which would teach to do so for
+    # ever. (The number of y+ may be its result: the policy has not seen it, and calculated it.)
     return names_what_is_right(made) and not is_reflective(correction)
 
 
@@ -380,14 +382,15 @@ def builtin_examples(
     """
     seed = seed_of(settings.seed, "cold start")
     rng = random.Random(seed)
-    first_own = math.ceil(settings.coldstart_updates / 2) * settings.coldstart_batch
-    examples_per_refresh = settings.coldstart_refresh * settings.coldstart_batch
+    first_own = math.ceil(settings.coldstart_updates / 2)  # the update before which they begin
     mistakes: list[tuple[int, str, str]] = []
     for i, problem in enumerate(task.problems("train", seed, rungs_of(settings.data))):
-        if i >= first_own and (i - first_own) % examples_per_refresh == 0:
-            portion = i // examples_per_refresh  # names what is collected, and seeds its draws
+        updates_made, place = divmod(i, settings.coldstart_batch)
+        since_first = updates_made - first_own
+        if place == 0 and since_first >= 0 and since_first % settings.coldstart_refresh == 0:
+            # names what is collected, and seeds its draws
+            portion = updates_made // settings.coldstart_refresh
             collect = partial(own_mistakes, policy, problems, settings, portion)
-            updates_made = i // settings.coldstart_batch
             new_mistakes = folder.collected(portion, updates_made, collect)
             if new_mistakes:
                 mistakes = new_mistakes

@@ -207,7 +207,7 @@ class Draft:
     """An answer that is being written."""
 
     number: int  # of all N
-    prompt: int  # number of its prompt, in the list of prompts
+    prompt_number: int
     room: int  # tokens it may have
     token_ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -257,9 +257,9 @@ def sample(
     uniform = uniform[before:]  # (N, max_new_tokens)
     drafts = []
     for number in range(N):
-        prompt = number // n
-        room = min(max_new_tokens, context - len(prompts[prompt]))
-        drafts.append(Draft(number, prompt, room))
+        prompt_number = number // n
+        room = min(max_new_tokens, context - len(prompts[prompt_number]))
+        drafts.append(Draft(number, prompt_number, room))
 
     def write(writing: list[Draft], hidden: Tensor) -> None:
         """One more token for each of these drafts (R), from the last hidden states (R, C)."""
@@ -275,7 +275,9 @@ def sample(
     with autocast(model), prepacked_weights(model):
         write_all(model, prompts, drafts, min(max_rows, N), write)
 
-    rollouts = [Rollout(prompts[d.prompt], d.token_ids, d.logprobs, d.finish) for d in drafts]
+    rollouts = [
+        Rollout(prompts[d.prompt_number], d.token_ids, d.logprobs, d.finish) for d in drafts
+    ]
     return [rollouts[i * n : i * n + n] for i in range(len(prompts))]
 
 
@@ -293,10 +295,12 @@ def write_all(
     loop either ready drafts join, with their first token, while the others pause; or every row gets
     one more token.
     """
-    slots = max(len(prompts[draft.prompt]) + draft.room for draft in drafts)
+    lengths = [len(prompt) for prompt in prompts]
+    slots = max(lengths[draft.prompt_number] + draft.room for draft in drafts)
     cache = KVCache(model, max_rows, slots)
     rows: list[Draft] = []  # rows[r] is written in row r of the cache
-    waiting = sorted(drafts, key=lambda draft: -len(prompts[draft.prompt]))  # longest prompts first
+    # longest prompts first
+    waiting = sorted(drafts, key=lambda draft: -lengths[draft.prompt_number])
     ready: list[Draft] = []  # their prompts have gone through the model, and they wait for a row
     while waiting or ready or rows:
         free = max_rows - len(rows)
@@ -306,18 +310,14 @@ def write_all(
         if waiting and not ready and free >= enough:
             chosen = next_prompts(waiting, prompts, free)
             prefilled, last_hidden = prefill(model, [prompts[i] for i in chosen])
-            # The drafts of a prompt stand next to each other, those of the chosen ones first.
-            taken = 0
-            while taken < len(waiting) and waiting[taken].prompt in chosen:
-                taken += 1
-            ready = waiting[:taken]
-            waiting = waiting[taken:]
+            ready = [draft for draft in waiting if draft.prompt_number in chosen]
+            waiting = [draft for draft in waiting if draft.prompt_number not in chosen]
         # chosen, prefilled and last_hidden are those of the drafts in `ready`: the next prefill
         # comes only when all of them have joined
         if ready and free:
             joining = ready[:free]
             ready = ready[free:]
-            source = torch.tensor([chosen.index(draft.prompt) for draft in joining])  # (R,)
+            source = torch.tensor([chosen.index(draft.prompt_number) for draft in joining])  # (R,)
             source = source.to(model.device)
             cache.append(prefilled, source)
             rows += joining
@@ -333,8 +333,8 @@ def next_prompts(waiting: list[Draft], prompts: list[list[int]], free: int) -> l
     least one."""
     chosen: list[int] = []
     for draft in waiting[:free]:
-        if draft.prompt not in chosen:
-            chosen.append(draft.prompt)
+        if draft.prompt_number not in chosen:
+            chosen.append(draft.prompt_number)
     longest = len(prompts[chosen[0]])  # the drafts that wait are sorted
     return chosen[: max(1, PREFILL_TOKENS // longest)]
 
@@ -360,7 +360,7 @@ def retire(rows: list[Draft], cache: KVCache) -> None:
     that waits will get the fifth row:
 
     >>> from unittest.mock import Mock
-    >>> rows = [Draft(number, prompt=0, room=9) for number in (10, 11, 12, 13, 14)]
+    >>> rows = [Draft(number, prompt_number=0, room=9) for number in (10, 11, 12, 13, 14)]
     >>> rows[1].finish = "stop"
     >>> cache = Mock()
     >>> retire(rows, cache)

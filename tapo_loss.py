@@ -176,6 +176,7 @@ def token_parts(prefix: Tensor, diagnosis: Tensor, longest: int) -> Tensor:
     positions = torch.arange(longest, device=prefix.device)  # (T,)
     place = positions - prefix[:, None]  # (B, T) from the prefix's end on
     diagnosis = diagnosis[:, None]  # (B, 1)
+    # each line overwrites what those above it have set
     parts = torch.full_like(place, CORRECTION)
     parts[place < diagnosis] = REST_OF_DIAGNOSIS
     parts[place == 0] = TURN

@@ -90,7 +90,7 @@ def train_step(
     # 5, 6  token weights (OTS), clipped loss, one update
     lr = settings.lr * min(1.0, (step + 1) / max(settings.warmup, 1))
     update = update_policy(policy, start_model, batch, advantages, optimizer, settings, lr)
-    kl = kl_to_start(start_model, sampled[: settings.kl_rows], settings)
+    kl = kl_to_start(start_model, sampled, settings)
     laps.lap("update")
     return StepReport(groups, eligible, constructions, constructed, update, kl, laps.seconds)
 
@@ -198,8 +198,8 @@ def update_policy(
 
     # Trajectories that cannot move the weights are left out: those of scale 0 (constructed ones
     # where lambda is 0), and, without a KL term, sampled ones of advantage 0. No mean changes: the
-    # scales are those of the whole batch. Constructed ones of advantage 0 stay, though they move
-    # nothing either, so that OTS is measured on all of them.
+    # scales are those of the whole batch. Constructed ones of advantage 0 move nothing either, but
+    # stay, at the cost of a pass, so that OTS is measured on all of them.
     moves = (advantages != 0).any(dim=1)  # (N,)
     needed = (scales > 0) & (constructed | moves | (settings.kl_coef > 0))
     needed_sampled = needed & ~constructed
@@ -357,12 +357,15 @@ def measure_and_note_ots(
 def kl_to_start(
     start_model: Transformer | None, sampled: list[Trajectory], settings: Settings
 ) -> float | None:
-    """k3 estimate of KL(policy that sampled || start) on sampled answers, nats a token."""
-    if start_model is None or not sampled:
+    """k3 estimate of KL(policy that sampled || start), nats a token, on kl_rows of the sampled
+    answers, spread over all questions."""
+    if start_model is None or not settings.kl_rows:
         return None
-    scored = score(start_model, sampled, settings.temperature, settings.micro_tokens)
+    every = max(len(sampled) // settings.kl_rows, 1)
+    chosen = sampled[::every][: settings.kl_rows]
+    scored = score(start_model, chosen, settings.temperature, settings.micro_tokens)
     start_logp = torch.tensor([x for logprobs in scored for x in logprobs])
-    logp = torch.tensor([x for t in sampled for x in t.logprobs])
+    logp = torch.tensor([x for t in chosen for x in t.logprobs])
     return tapo_loss.k3_kl(logp, start_logp).mean().item()
 
 
@@ -642,13 +645,15 @@ def start_of_rl(run: Run, resumed: Path | None) -> Path:
     """Make what is still missing of: the cold start, the checkpoint step-0, and after a cold start
     the report on constructions. Returns the checkpoint that RL starts from or goes on from."""
     settings = run.settings
+    if resumed is not None and step_of(resumed) > 0:
+        return resumed  # RL is under way
+    has_coldstart = settings.stage != "rl"
     checkpoint = resumed
     if checkpoint is None or is_in_coldstart(checkpoint):
-        if settings.stage != "rl":
+        if has_coldstart:
             coldstart.coldstart(run.policy, run.problems, settings, run.folder, resumed)
         checkpoint = run.save(0)
-    wants_report = settings.stage != "rl" and not run.folder.logged("constructions")
-    if step_of(checkpoint) == 0 and wants_report:
+    if has_coldstart and not run.folder.logged("constructions"):
         report = coldstart.construction_report(run.policy, run.problems, settings)
         run.folder.log("metrics.jsonl", {"stage": "constructions", "step": 0, **report})
     return checkpoint

@@ -4,13 +4,11 @@ import re
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
-import pytest
 import torch
 
 import augment
 import checker
 import tapo_loss
-import tasks
 import train
 from checker import Grade
 from data import load_problems
@@ -134,16 +132,7 @@ def test_another_reward_moves_advantages_and_not_what_is_right(monkeypatch):
     )
 
 
-@pytest.fixture
-def prime_sums(tmp_path, monkeypatch):
-    """The README's family of problems, as a file in the package's path."""
-    section = README[README.index("## Where forks go") :]
-    (source,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    (tmp_path / "prime_sums.py").write_text(source, encoding="utf-8")
-    monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(tmp_path)])
-
-
-def test_a_family_with_a_verifier_is_one_file(prime_sums):
+def test_a_family_with_a_verifier_is_one_file():
     train_problems, test_problems = (
         load_problems("prime_sums", split, 50) for split in ("train", "test")
     )
@@ -161,7 +150,7 @@ def test_a_family_with_a_verifier_is_one_file(prime_sums):
         assert checker.grade(problem, text).right is right, text
 
 
-def test_the_new_family_is_trained_on_through_the_command(prime_sums, learned, tmp_path):
+def test_the_new_family_is_trained_on_through_the_command(learned, tmp_path):
     flags = f"--stage rl --model {learned} --data prime_sums --out {tmp_path}/run --steps 1".split()
     flags += "--questions 2 --max-new-tokens 16 --eval-problems 2 --kl-rows 0".split()
     run, _ = train.open_run(parse_settings(flags))

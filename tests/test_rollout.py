@@ -211,7 +211,7 @@ SUBSETS = [set(rows) for size in range(6) for rows in combinations(range(5), siz
 
 @pytest.mark.parametrize("ended", SUBSETS, ids=str)
 def test_whatever_rows_end_the_other_drafts_keep_their_own_row_of_the_cache(ended):
-    drafts = [Draft(number=10 + row, prompt=0, room=9) for row in range(5)]
+    drafts = [Draft(number=10 + row, prompt_number=0, room=9) for row in range(5)]
     for row in ended:
         drafts[row].finish = "stop"
     expected = {draft.number for draft in drafts if not draft.finish}

@@ -2,6 +2,7 @@
 behind."""
 
 import json
+import math
 import pkgutil
 import signal
 from contextlib import suppress
@@ -326,6 +327,21 @@ def test_kl_to_the_start_is_zero_at_the_start_and_grows(learned, tmp_path):
     run = make_run(learned, tmp_path, lr=1e-2)
     metrics = take_steps(run, 2, start=Transformer.from_pretrained(learned))
     assert metrics[0]["kl"] == pytest.approx(0, abs=1e-5) and metrics[1]["kl"] > 1e-3
+
+
+def test_the_kl_is_measured_on_answers_spread_over_all_questions(learned):
+    """It was measured on the first answers, with 16 of them those to two questions."""
+    model = Transformer.from_pretrained(learned)
+    answers = [Trajectory([1, 2], [3 + number, 1]) for number in range(8)]
+    scored = score(model, answers, 1.0, 1024)
+    for number, answer in enumerate(answers):
+        # all but the first, third, fifth and seventh come from another policy
+        answer.logprobs = [x - number % 2 for x in scored[number]]
+    measured = {}
+    for rows in (4, 8):
+        measured[rows] = train.kl_to_start(model, answers, Settings(kl_rows=rows))
+    assert measured[4] == pytest.approx(0, abs=1e-6)
+    assert measured[8] == pytest.approx(0.5 * (math.e - 2), abs=1e-5)  # e^1 - 1 - 1 on half
 
 
 def test_a_kl_term_without_rows_to_measure_it_on_logs_no_number(learned, tmp_path):
