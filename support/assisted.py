@@ -12,8 +12,7 @@ often it is right, and what was tried beside it. Called by augment.py.
   answers that say the same differ in them too.
 """
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rollout import Policy, Trajectory
 from support.answers.extraction import extract_answer, visible
@@ -21,6 +20,7 @@ from support.hinted import hinted_question
 from support.logprobs import score
 from support.reasoning_steps import numbers_in, reasoning_steps
 from support.settings import Settings
+from support.tokenizer import Tokenizer
 
 if TYPE_CHECKING:  # augment.py imports this module
     from augment import Pair
@@ -82,15 +82,13 @@ def up_to_first_error(policy: Policy, pair: "Pair", settings: Settings) -> str:
     kept = up_to_strange_number(wrong, [question, pair.sibling, *pair.right_answers])
     if kept:
         return kept
-    tokenizer = policy.tokenizer
     with_sibling = hinted_question(question, pair.sibling, settings.synthesis)
-    reading = Reading(
-        wrong,
-        alone=tokenizer.question_prompt(question),
-        informed=tokenizer.question_prompt(with_sibling),
-    )
     return up_to_doubted_number(
-        policy.model, tokenizer, reading, settings.temperature, settings.micro_tokens
+        policy,
+        wrong,
+        alone=policy.tokenizer.question_prompt(question),
+        informed=policy.tokenizer.question_prompt(with_sibling),
+        settings=settings,
     )
 
 
@@ -117,34 +115,28 @@ def first_strange(steps: list[str], given: list[str]) -> int | None:
     return None
 
 
-@dataclass
-class Reading:
-    """A wrong answer, and what it is read after."""
-
-    answer: str
-    alone: list[int]  # ids of the bare question's prompt
-    informed: list[int]  # ids of a prompt that shows y+
-
-
 def up_to_doubted_number(
-    model: Any, tokenizer: Any, reading: Reading, temperature: float, micro_tokens: int
+    policy: Policy, wrong: str, alone: list[int], informed: list[int], settings: Settings
 ) -> str:
-    """The answer up to and including the first step that is doubted, without white space at its
-    end; "" for an empty answer, and for one that does not fit into the model's context."""
-    steps = reasoning_steps(reading.answer)
-    token_ids = step_tokens(steps, reading.alone, tokenizer)
-    answer_ids = [token for step in token_ids for token in step]
-    longest = len(reading.informed) + len(answer_ids)
-    if not answer_ids or longest > model.config.max_position_embeddings:
+    """The wrong answer up to and including the first step that is doubted, without white space at
+    its end; "" for an empty answer, and for one that does not fit into the model's context.
+
+    alone, informed: ids of the two prompts that it is read after, of which the second shows y+
+    """
+    steps = reasoning_steps(wrong)
+    ids_of_steps = step_tokens(steps, alone, policy.tokenizer)
+    answer_ids = [token for step_ids in ids_of_steps for token in step_ids]
+    longest = len(informed) + len(answer_ids)
+    if not answer_ids or longest > policy.model.config.max_position_embeddings:
         return ""
-    rows = [Trajectory(reading.alone, answer_ids), Trajectory(reading.informed, answer_ids)]
-    alone, informed = score(model, rows, temperature, micro_tokens)
-    drops = [a - b for a, b in zip(alone, informed, strict=True)]
-    last = first_doubted(step_doubts(token_ids, drops, tokenizer))
+    rows = [Trajectory(alone, answer_ids), Trajectory(informed, answer_ids)]
+    scored = score(policy.model, rows, settings.temperature, settings.micro_tokens)
+    drops = [a - b for a, b in zip(*scored, strict=True)]
+    last = first_doubted(step_doubts(ids_of_steps, drops, policy.tokenizer))
     return "".join(steps[: last + 1]).rstrip()
 
 
-def step_tokens(steps: list[str], prompt: list[int], tokenizer: Any) -> list[list[int]]:
+def step_tokens(steps: list[str], prompt: list[int], tokenizer: Tokenizer) -> list[list[int]]:
     """The token ids of each step, as the steps stand after the prompt."""
     before = list(prompt)
     found = []
@@ -155,16 +147,18 @@ def step_tokens(steps: list[str], prompt: list[int], tokenizer: Any) -> list[lis
     return found
 
 
-def step_doubts(steps: list[list[int]], drops: list[float], tokenizer: Any) -> list[float]:
+def step_doubts(
+    ids_of_steps: list[list[int]], drops: list[float], tokenizer: Tokenizer
+) -> list[float]:
     """For each step, the most nats by which y+ makes a number of it less likely.
 
-    drops: log-prob alone minus log-prob informed, for each token of the steps
+    drops: log-prob after `alone` minus log-prob after `informed`, for each token of the steps
     """
     doubts = []
     position = 0
-    for step in steps:
+    for step_ids in ids_of_steps:
         doubt = 0.0
-        for token in step:
+        for token in step_ids:
             if any(character.isdigit() for character in tokenizer.decode([token])):
                 doubt = max(doubt, drops[position])
             position += 1

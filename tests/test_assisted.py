@@ -4,8 +4,10 @@ from types import SimpleNamespace
 
 from conftest import sentencepiece
 
+from rollout import Policy
 from support import assisted
-from support.assisted import Reading, up_to_doubted_number
+from support.assisted import up_to_doubted_number
+from support.settings import Settings
 
 
 def test_the_same_tokens_are_scored_behind_the_question_and_with_a_right_answer_in_sight(
@@ -26,8 +28,8 @@ def test_the_same_tokens_are_scored_behind_the_question_and_with_a_right_answer_
 
     monkeypatch.setattr(assisted, "score", score)
     model = SimpleNamespace(config=SimpleNamespace(max_position_embeddings=200))
-    reading = Reading(answer, alone=question, informed=with_sibling)
-    up_to_doubted_number(model, tokenizer, reading, temperature=0.7, micro_tokens=100)
+    policy = Policy(model, tokenizer)
+    up_to_doubted_number(policy, answer, question, with_sibling, Settings(temperature=0.7))
 
     _, token_ids, _ = scored[0]
     assert scored == [(question, token_ids, 0.7), (with_sibling, token_ids, 0.7)]
