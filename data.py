@@ -10,11 +10,12 @@ import json
 import os
 import re
 import urllib.request
+from http.client import HTTPException
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from support.files import InputError, note, write_text
+from support.files import InputError, note, one_line, write_text
 from support.settings import Settings
 from tasks import Problem, rungs_of, task_of
 
@@ -50,15 +51,20 @@ def load_problems(name: str, split: str, count: int | None = None, seed: int = 0
     if not path.is_file():
         expected = "a JSON-lines file, 'gsm8k' or 'builtin'"
         raise InputError(f"{name}: no such problem file; expected {expected}")
+    return read_problems(path.read_bytes(), path)[:count]
+
+
+def read_problems(content: bytes, path: Path) -> list[Problem]:
+    """The problems of a JSON-lines file; its path is for the message of an InputError."""
     problems = []
-    lines = path.read_bytes().removeprefix(BYTE_ORDER_MARK).splitlines()
+    lines = content.removeprefix(BYTE_ORDER_MARK).splitlines()
     for number, line in enumerate(lines, start=1):
         if line.strip():
             problem = read_problem(line, f"{path}, line {number}")
             problems.append(problem)
     if not problems:
         raise InputError(f"{path}: expected problems, found an empty file")
-    return problems[:count]
+    return problems
 
 
 def read_problem(line: bytes, where: str) -> Problem:
@@ -82,8 +88,9 @@ def read_problem(line: bytes, where: str) -> Problem:
     if not isinstance(solution, str):
         solution = None
     if "####" in answer:
-        solution = CALCULATOR_MARK.sub("", answer).strip()
-        answer = solution.rsplit("####", 1)[1].strip()
+        worked = CALCULATOR_MARK.sub("", answer).strip()
+        answer = worked.rsplit("####", 1)[1].strip()
+        solution = solution or worked
         if not answer:
             raise InputError(f"{where}: expected an answer after '####', found nothing")
     return Problem(question, answer, solution)
@@ -105,12 +112,13 @@ def download_gsm8k(split: str) -> Path:
     url = GSM8K.format(split=split)
     try:
         with urllib.request.urlopen(url, timeout=60) as reply:
-            text = reply.read().decode("utf-8")
-    except OSError as error:
-        reason = f"{url} could not be fetched ({error})"
+            content = reply.read()
+        read_problems(content, path)  # it can be the page of some portal
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, content.decode("utf-8"))
+    except (OSError, HTTPException, ValueError) as error:
+        reason = f"{url} could not be fetched ({one_line(error)})"
         raise InputError(f"gsm8k: {reason}; give a local file instead") from None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text)
     return path
 
 

@@ -275,10 +275,12 @@ def main() -> None:
         parser.error(f"--out: expected a file in a folder that exists, found {args.out}")
     if args.temperature is None:
         args.temperature = 1.0 if args.samples > 1 else 0.0
-    check_sampling(args.samples, args.max_new_tokens, args.max_rows, args.temperature)
+    check_sampling(args.samples, args.max_new_tokens, args.max_rows, args.temperature, args.seed)
     problems = load_problems(args.data, "test", args.limit)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     policy = Policy.from_pretrained(args.model, device, args.dtype)
+    context = policy.model.config.max_position_embeddings
+    policy.tokenizer.check_prompts([problem.question for problem in problems], context, args.data)
     settings = vars(args) | {"out": str(args.out)}
     size = max(1, args.max_rows // args.samples)  # so many problems fill the sampler's rows
     records = []

@@ -36,6 +36,14 @@ def write_page(folders: list[Path], out: Path, watch: bool) -> list[RunLog]:
     return runs
 
 
+def wait_for_first_lines(folders: list[Path]) -> None:
+    """A run that has begun, but has logged nothing yet, is waited for."""
+    for folder in folders:
+        has_begun = (folder / "config.json").is_file()
+        while has_begun and not (folder / "metrics.jsonl").is_file():
+            time.sleep(SECONDS)
+
+
 def print_comparison(folders: list[Path]) -> None:
     """The table of these runs, or why they cannot stand side by side."""
     try:
@@ -53,6 +61,8 @@ def main() -> None:
     arguments = parser.parse_args()
     out = arguments.out or arguments.runs[0] / "page.html"
 
+    if arguments.watch:
+        wait_for_first_lines(arguments.runs)
     runs = write_page(arguments.runs, out, arguments.watch)
     if len(runs) > 1:
         print_comparison(arguments.runs)

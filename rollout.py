@@ -25,12 +25,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from checker import Grade, grade
+from data import read_text
 from model import KVCache, Transformer
 from support.cli import ArgumentParser, run_main
 from support.files import InputError
 from support.logprobs import autocast
 from support.prepacked import prepacked_weights
-from support.settings import Settings
+from support.settings import Settings, can_sample_at
 from support.tokenizer import Tokenizer
 from tasks import Problem
 
@@ -246,11 +247,12 @@ def sample(
     """
     context = model.config.max_position_embeddings
     check_prompts(prompts, context)
-    check_sampling(n, max_new_tokens, max_rows, temperature)
+    check_sampling(n, max_new_tokens, max_rows, temperature, seed)
     if not prompts:
         return []
 
     N = len(prompts) * n
+    max_new_tokens = min(max_new_tokens, context)
     generator = torch.Generator().manual_seed(seed)
     before = prompts_before * n
     uniform = torch.rand(before + N, max_new_tokens, generator=generator, dtype=torch.float64)
@@ -390,13 +392,16 @@ def check_prompts(prompts: list[list[int]], context: int) -> None:
             )
 
 
-def check_sampling(n: int, max_new_tokens: int, max_rows: int, temperature: float) -> None:
-    temperature_is_fine = temperature == 0 or 1e-6 <= temperature < 1e6
-    if min(n, max_new_tokens, max_rows) < 1 or not temperature_is_fine:
+def check_sampling(
+    n: int, max_new_tokens: int, max_rows: int, temperature: float, seed: int
+) -> None:
+    if min(n, max_new_tokens, max_rows) < 1 or not can_sample_at(temperature):
         raise InputError(
             "sampling: expected n, max_new_tokens, max_rows >= 1, temperature 0 or 1e-6 to 1e6; "
             f"found {n=}, {max_new_tokens=}, {max_rows=}, {temperature=}"
         )
+    if not 0 <= seed < 2**63:
+        raise InputError(f"sampling: expected a seed of 0 to 2**63 - 1, found {seed}")
 
 
 def main() -> None:
@@ -412,7 +417,8 @@ def main() -> None:
     arguments = vars(parser.parse_args())
     device = "cuda" if torch.cuda.is_available() else "cpu"
     policy = Policy.from_pretrained(arguments.pop("model"), device)
-    prompt = policy.tokenizer.question_prompt(arguments.pop("question"))
+    question = read_text(arguments.pop("question"), "question", "command line")
+    prompt = policy.tokenizer.question_prompt(question)
     samples = arguments.pop("samples")
     stop_ids = policy.tokenizer.stop_ids
     for rollout in sample(policy.model, [prompt], samples, stop_ids=stop_ids, **arguments)[0]:

@@ -34,7 +34,7 @@ from model import Transformer
 from rollout import PREFILL_TOKENS, Group, Policy, Trajectory, answer_problems
 from support import baselines, blocks, metrics, plan
 from support.cli import print_above_bar, progress_bar, run_main
-from support.files import note, read_lines
+from support.files import InputError, note, read_lines
 from support.logprobs import autocast, packed_logprobs, padded, score
 from support.optim import adamw, clipped_update
 from support.packing import micro_batches, pack
@@ -266,6 +266,7 @@ def add_gradients(
         with autocast(policy.model):
             logp, entropy = packed_logprobs(policy.model, packed, settings.temperature)  # (B, T)
 
+        is_first_pass = micro.old_logp is None
         if micro.old_logp is None:
             # The first pass of this step. The weights have not moved since the answers were
             # sampled, so these log-probs are those of pi_old, and the ratio is 1: clipping acts
@@ -298,8 +299,10 @@ def add_gradients(
         )
         loss.backward()
         loss_sum += loss.item()
-        means.add("clip_low_share", clipped & (advantages < 0), mask)
-        means.add("clip_high_share", clipped & (advantages > 0), mask)
+        if not is_first_pass:
+            can_clip = mask * (advantages != 0)  # (B, T)
+            means.add("clip_low_share", clipped & (advantages < 0), can_clip)
+            means.add("clip_high_share", clipped & (advantages > 0), can_clip)
     return loss_sum
 
 
@@ -466,6 +469,10 @@ def train(run: Run, checkpoint: Path) -> None:
     state = run.folder.restore(checkpoint, run.policy.model, [optimizer], needed)
     run.tokens_generated = state["tokens_generated"]
     steps_made = step_of(checkpoint)
+    if steps_made and not run.folder.logged("eval"):
+        where = run.folder.path / "metrics.jsonl"
+        expected = "what was measured before the first step"
+        raise InputError(f"{where}: expected {expected}, found nothing; --resume needs all logs")
     before = run.measured_or_logged(0)
     start_model = load_start_model(run)
 
@@ -584,6 +591,7 @@ def open_run(settings: Settings) -> tuple[Run, Path | None]:
     check([problem.question for problem in held_out], context, settings.eval_data or settings.data)
     with folder.guard():
         folder.make(settings.resume)
+        folder.lock()
         folder.drop_logged_after(resumed)
         folder.write_settings(asdict(settings))
         folder.track = tracker(settings.track, folder.path, asdict(settings))

@@ -23,7 +23,8 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def run_main(main: Callable[[], None]) -> None:
-    """Run a command; an InputError becomes one line on stderr and exit code 2.
+    """Run a command; an InputError, or a file that cannot be read or written, becomes one line on
+    stderr and exit code 2.
 
     SIGTERM does what Ctrl-C does. What the terminal's encoding does not have is printed as an
     escape: a model can write any character, and none may end a run.
@@ -33,7 +34,7 @@ def run_main(main: Callable[[], None]) -> None:
     usual = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

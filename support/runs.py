@@ -15,8 +15,10 @@ cold start draws its examples again from the beginning (coldstart.skip).
 Called by train.py, coldstart.py and support/settings.py.
 """
 
+import fcntl
 import json
 import math
+import os
 import re
 import shutil
 import signal
@@ -38,6 +40,7 @@ from support.metrics import json_line
 from support.trackers import Track
 
 LOGS = ("metrics.jsonl", "samples.jsonl", "collected.jsonl")
+locked: set[Path] = set()  # the folders in which this process trains
 
 
 class RunFolder:
@@ -65,6 +68,21 @@ class RunFolder:
             message = f"--out: expected a folder that can be made, found {self.path} ({error})"
             raise InputError(message) from None
         self.remove_temporary()
+
+    def lock(self) -> None:
+        """Keep every other process out until this one has ended, however it ends. Raises InputError
+        where another one is in it: both would write the same logs."""
+        path = self.path.resolve()
+        if path in locked:
+            return
+        try:
+            fcntl.flock(os.open(path, os.O_RDONLY), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = f"{self.path}: expected no other process, found one that trains there"
+            raise InputError(message) from None
+        except OSError:
+            return  # a file system without locks
+        locked.add(path)
 
     def write_settings(self, settings: dict[str, Any]) -> None:
         write_text(self.path / "config.json", json.dumps(settings, indent=2) + "\n")

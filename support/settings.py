@@ -287,6 +287,9 @@ def check_settings(settings: Settings) -> None:
         expect(value in choices, flag_of(entry.name), " or ".join(map(str, choices)), value)
     expect(bool(c.out.strip()), "--out", "a folder", repr(c.out))
     expect(c.k >= 2, "--k", "2 or more, a group to compare", c.k)
+    expect(can_sample_at(c.temperature), "--temperature", "1e-6 to 1e6", c.temperature)
+    expected = "0 or 1e-6 to 1e6"
+    expect(can_sample_at(c.reply_temperature), "--reply-temperature", expected, c.reply_temperature)
     keeps = c.synthesis != "assisted" or c.reconstruction == "prefix"
     expect(keeps, "--synthesis assisted", "--reconstruction prefix", c.reconstruction)
     if c.algo == "sft":
@@ -316,6 +319,11 @@ def check_settings(settings: Settings) -> None:
     expect(is_installed, "--track", f"{c.track} to be installed (pip install {c.track})", "none")
     device_exists = c.device != "cuda" or torch.cuda.is_available()
     expect(device_exists, "--device cuda", "a CUDA device", "none")
+
+
+def can_sample_at(temperature: float) -> bool:
+    """Whether logits can be divided by it; 0 takes the best token each time."""
+    return temperature == 0 or 1e-6 <= temperature < 1e6
 
 
 def check_number(name: str, value: Any) -> None:

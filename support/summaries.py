@@ -144,9 +144,11 @@ def side_by_side(outs: list[Path]) -> dict[str, Summary]:
     columns = {"before RL": before, title_of(names[0], after): after}
     for name, out in zip(names[1:], outs[1:], strict=True):
         found = measurements(out)
-        if found[0]["pass@1"] != before["pass@1"]:
-            expected = f"the policy, problems and seed that {outs[0]} starts from"
-            raise InputError(f"{out}: expected {expected}, found others")
+        for measure in ("questions", "samples", "pass@1", "mean_tokens"):
+            expected = f"{measure} {before[measure]} before RL, as in {outs[0]}"
+            if found[0][measure] != before[measure]:
+                reason = "another policy, other problems or another seed"
+                raise InputError(f"{out}: expected {expected}, found {found[0][measure]}: {reason}")
         at_steps = nearest(found, after, "step")
         columns[title_of(name, at_steps)] = at_steps
         at_tokens = nearest(found, after, "tokens_generated")

@@ -90,7 +90,7 @@ class Tokenizer:
         names = find_special_names(folder)
 
         eos = names.pop("eos_token", None)
-        if not eos and stop_ids:
+        if not eos and stop_ids and 0 <= stop_ids[0] < vocab_size:
             eos = inner.id_to_token(stop_ids[0])
         if not eos or inner.token_to_id(eos) is None:
             expected = "an eos_token that the tokenizer knows"
@@ -492,11 +492,6 @@ def to_json(
     )
 
 
-def strftime_now(layout: str) -> str:
-    """The date of today, for templates that tell it the model."""
-    return datetime.now().strftime(layout)
-
-
 def raise_exception(message: str) -> NoReturn:
     """How a template refuses messages."""
     raise jinja2.TemplateError(message)
@@ -514,7 +509,9 @@ def compile_template(template: str) -> jinja2.Template:
         extensions=[GenerationBlock, "jinja2.ext.loopcontrols"],
     )
     environment.filters["tojson"] = to_json
-    environment.globals["strftime_now"] = strftime_now
+    # Some templates tell the model the date. It is that of today, as in transformers, but stays the
+    # same past midnight.
+    environment.globals["strftime_now"] = datetime.now().strftime
     environment.globals["raise_exception"] = raise_exception
     try:
         return environment.from_string(template)

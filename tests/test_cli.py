@@ -44,14 +44,22 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(in_the_foreground, capsys):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_wrong_input_is_one_line_and_code_2(capsys):
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (InputError("--k: expected 2, found 1"), "--k: expected 2, found 1"),
+        (OSError(28, "No space left on device", "a.json"), "[Errno 28] No space left on device"),
+    ],
+)
+def test_wrong_input_and_a_full_disk_are_one_line_and_code_2(error, said, capsys):
     def main() -> None:
-        raise InputError("--k: expected 2, found 1")
+        raise error
 
     with pytest.raises(SystemExit) as stop:
         run_main(main)
     assert stop.value.code == 2
-    assert capsys.readouterr().err == "error: --k: expected 2, found 1\n"
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: {said}") and shown.count("\n") == 1
 
 
 class Terminal(io.StringIO):

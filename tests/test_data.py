@@ -1,5 +1,7 @@
 """Problems: what a name means, what is read from a file, what is refused and where."""
 
+import http.client
+import io
 import json
 import random
 
@@ -89,6 +91,41 @@ def test_gsm8k_is_fetched_once_by_name(tmp_path, monkeypatch):
     assert len(load_problems("gsm8k", "train")) == 1
     with pytest.raises(InputError, match="could not be fetched"):
         load_problems("gsm8k", "test")
+
+
+def test_a_page_in_place_of_gsm8k_is_not_kept(tmp_path, monkeypatch):
+    """A portal's login page was cached, so that every later run failed, with a network too."""
+    (tmp_path / "train.jsonl").write_text("<html>Please log in</html>\n")
+    monkeypatch.setattr(data, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(data, "GSM8K", f"file://{tmp_path}/{{split}}.jsonl")
+    with pytest.raises(InputError, match=r"could not be fetched .*line 1: not valid JSON"):
+        load_problems("gsm8k", "train")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_cache_that_cannot_be_made_is_named(tmp_path, monkeypatch):
+    source = write_lines(tmp_path / "train.jsonl", {"question": "Q", "answer": "#### 2"})
+    monkeypatch.setattr(data, "CACHE", tmp_path / "train.jsonl" / "cache")  # in a file
+    monkeypatch.setattr(data, "GSM8K", f"file://{source.replace('train', '{split}')}")
+    with pytest.raises(InputError, match="could not be fetched"):
+        load_problems("gsm8k", "train")
+
+
+def test_a_download_that_breaks_off_is_one_line(monkeypatch, tmp_path):
+    class Cut(io.BytesIO):
+        def read(self, *_):
+            raise http.client.IncompleteRead(b"half")
+
+    monkeypatch.setattr(data, "CACHE", tmp_path)
+    monkeypatch.setattr(data.urllib.request, "urlopen", lambda url, timeout: Cut())
+    with pytest.raises(InputError, match="could not be fetched"):
+        load_problems("gsm8k", "train")
+
+
+def test_a_solution_of_its_own_is_kept_beside_a_marked_answer(tmp_path):
+    line = {"question": "Q", "answer": "so\n#### 2", "solution": "1+1=2\n#### 2"}
+    (problem,) = load_problems(write_lines(tmp_path / "a.jsonl", line), "train")
+    assert problem == Problem("Q", "2", "1+1=2\n#### 2")
 
 
 @pytest.mark.parametrize(

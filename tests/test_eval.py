@@ -150,12 +150,33 @@ def test_command_line_prints_a_table_and_keeps_every_answer(learned, tmp_path, m
         ("--tokens", 3),
         ("--out", "/nowhere/a.json"),
         ("--temperature", "nan"),
+        ("--seed", 10**20),
     ],
 )
 def test_wrong_flags_end_with_one_line_and_code_2(learned, arguments, monkeypatch, capsys):
     given = (learned, "--data", learned / "problems.jsonl", *arguments)
     code, out, err = run_cli(monkeypatch, capsys, evaluation.main, *given)
     assert code == 2 and out == "" and err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_a_question_without_room_is_named_before_the_first_is_answered(
+    learned, tmp_path, monkeypatch, capsys
+):
+    """The command died at it after hours, and died there again when it went on."""
+    data = tmp_path / "long.jsonl"
+    questions = ["How many?", "How many " + "and " * 2000 + "so on?"]
+    data.write_text("".join(json.dumps({"question": q, "answer": "2"}) + "\n" for q in questions))
+    given = (learned, "--data", data, "--out", tmp_path / "answers.json")
+    code, _, err = run_cli(monkeypatch, capsys, evaluation.main, *given)
+    assert code == 2 and err.startswith(f"error: {data}: 'How many and and ")
+    assert not partial_file(tmp_path).exists()
+
+
+def test_a_file_that_cannot_be_written_is_one_line(learned, monkeypatch, capsys):
+    """/proc is a folder in which nobody can make a file."""
+    given = (learned, "--data", learned / "problems.jsonl", "--out", "/proc/answers.json")
+    code, _, err = run_cli(monkeypatch, capsys, evaluation.main, *given)
+    assert code == 2 and err.startswith("error: ") and err.count("\n") == 1
 
 
 @pytest.mark.parametrize("samples", [1, 2])  # greedy, and at temperature 1

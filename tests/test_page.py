@@ -30,7 +30,7 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, wh
 def summary(step: int, share: float) -> dict:
     """A measurement on held-out problems as a line of metrics.jsonl."""
     record = {"stage": "eval", "step": step, "tokens_generated": 1000 * step, "questions": 500}
-    record |= {"pass@1": share, "standard_error": 0.02, "DSR": 0.9, "ERR": None}
+    record |= {"samples": 1, "pass@1": share, "standard_error": 0.02, "DSR": 0.9, "ERR": None}
     record |= {"no_answer_share": 0.0, "truncated_share": 0.0, "mean_tokens": 30.0}
     record["reflective_share"] = 0.25
     for how in ("direct", "reflective"):
@@ -404,6 +404,23 @@ def test_watching_writes_the_page_until_the_run_is_done(tmp_path, monkeypatch, c
     text = (run / "page.html").read_text()
     assert code == 0 and pauses == [20, 20]
     assert 'http-equiv="refresh"' not in text and "to 60.0% in 2 steps" in text
+
+
+def test_watching_waits_for_the_first_line_of_a_run(tmp_path, monkeypatch, capsys):
+    run = write_run(tmp_path / "run", [summary(0, 0.3), summary(2, 0.6)], [made(1)])
+    lines = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").unlink()
+    pauses = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            (run / "metrics.jsonl").write_text(lines)
+
+    monkeypatch.setattr(report.time, "sleep", pause)
+    assert run_cli(monkeypatch, capsys, report.main, run)[0] == 2  # not watched
+    code, _, _ = run_cli(monkeypatch, capsys, report.main, run, "--watch")
+    assert code == 0 and pauses == [20, 20, 20] and (run / "page.html").is_file()
 
 
 @pytest.mark.parametrize("flags", [[], ["--watch"]])

@@ -368,5 +368,13 @@ def test_command_line_answers_a_question(learned, monkeypatch, capsys):
     code, out, err = run_cli(monkeypatch, capsys, rollout.main, *arguments)
     assert code == 0 and out.count("####") == 2 and err.count("finish: stop") == 2
     nowhere = learned / "nowhere"
-    code, _, err = run_cli(monkeypatch, capsys, rollout.main, nowhere, "Say 3.")
-    assert code == 2 and err.startswith("error: ") and err.count("\n") == 1
+    for wrong in ((nowhere, "Say 3."), (learned, "\udcff"), (learned, "Say 3.", "--seed", 10**20)):
+        code, _, err = run_cli(monkeypatch, capsys, rollout.main, *wrong)
+        assert code == 2 and err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_more_tokens_than_the_context_holds_cost_nothing(model):
+    """Random numbers were made for two thousand million."""
+    (answers,) = sample(model, [[5, 6, 7]], 2, stop_ids=STOPS, max_new_tokens=2 * 10**9)
+    context = model.config.max_position_embeddings
+    assert all(len(answer.token_ids) <= context - 3 for answer in answers)

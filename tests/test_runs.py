@@ -2,6 +2,9 @@
 
 import json
 import signal
+import subprocess
+import sys
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -49,6 +52,30 @@ def new_run(tmp_path) -> RunFolder:
 
 def files_of(folder) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+TRAINS_THERE = """
+import sys
+from support.runs import RunFolder
+RunFolder(sys.argv[1]).lock()
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    """A job that was queued twice wrote every step into the logs twice."""
+    run = new_run(tmp_path)
+    command = [sys.executable, "-c", TRAINS_THERE, str(run.path)]
+    project = Path(__file__).parents[1]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=project, **pipes) as other:
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(InputError, match="expected no other process, found one that trains"):
+            run.lock()
+        other.kill()
+    run.lock()  # a process that is gone, however it went, holds nothing
+    run.lock()  # nor does this process stand in its own way
 
 
 def test_a_run_is_never_written_over(tmp_path):

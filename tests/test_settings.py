@@ -111,6 +111,16 @@ def test_what_is_near_to_that_is_fine(flags):
     parse_settings(flags.split())
 
 
+@pytest.mark.parametrize(
+    "flags", ["--temperature 1e-7", "--temperature 1e7", "--reply-temperature 1e-9"]
+)
+def test_a_temperature_that_nothing_can_be_sampled_at_is_refused_at_once(flags):
+    """It was refused after the whole cold start, by the first reply."""
+    name, value = flags.split()
+    with pytest.raises(InputError, match=f"{name}: expected .*1e-6 to 1e6, found"):
+        parse_settings([name, value])
+
+
 def test_a_folder_needs_a_name():
     with pytest.raises(InputError, match="--out: expected a folder"):
         parse_settings(["--out", " "])

@@ -12,7 +12,15 @@ from support.summaries import format_table, side_by_side
 
 def summary_of(share: float) -> dict:
     """The measures of an evaluation with this share of right answers."""
-    summary = {"pass@1": share, "standard_error": 0.02, "DSR": 0.9, "ERR": None, "mean_tokens": 30}
+    summary = {
+        "questions": 300,
+        "samples": 1,
+        "pass@1": share,
+        "standard_error": 0.02,
+        "DSR": 0.9,
+        "ERR": None,
+        "mean_tokens": 30,
+    }
     summary |= {"no_answer_share": 0.0, "truncated_share": 0.0, "reflective_share": 0.1}
     for how in ("direct", "reflective"):
         summary |= {f"{how}_right": 1, f"{how}_wrong": 1}
@@ -75,11 +83,23 @@ def test_runs_from_other_policies_are_not_compared(tmp_path, monkeypatch, capsys
         write_run(tmp_path / name, [(0, 0, right), (5, 9, 0.5)])
         for name, right in (("a", 0.3), ("b", 0.4))
     ]
-    with pytest.raises(InputError, match="starts from"):
+    with pytest.raises(InputError, match=r"expected pass@1 0.3 before RL.*found 0.4"):
         side_by_side(runs)
     code, out, err = run_cli(monkeypatch, capsys, report.main, *runs)
     assert code == 0 and "page.html" in out  # the page has all that is true of each alone
-    assert "no table of these runs" in err and "starts from" in err
+    assert "no table of these runs" in err and "another policy, other problems" in err
+
+
+@pytest.mark.parametrize("measure", ["questions", "samples", "mean_tokens"])
+def test_runs_that_were_measured_otherwise_are_not_compared(tmp_path, measure):
+    """With few problems two runs on other ones often start from the same accuracy."""
+    runs = [write_run(tmp_path / name, [(0, 0, 0.3), (5, 9, 0.5)]) for name in "ab"]
+    side_by_side(runs)
+    path = runs[1] / "metrics.jsonl"
+    records = [json.loads(line) | {measure: 7} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    with pytest.raises(InputError, match=f"{runs[1]}: expected {measure} .* found 7"):
+        side_by_side(runs)
 
 
 def test_a_folder_without_measurements_is_named(tmp_path):

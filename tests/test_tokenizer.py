@@ -10,6 +10,7 @@ import transformers
 from conftest import BOUNDARY, ZEPHYR, mutated_bytes, sentencepiece
 from tokenizers import AddedToken
 
+import support.tokenizer
 from coldstart import as_trajectory
 from data import load_problems
 from support.files import InputError
@@ -92,6 +93,11 @@ def test_the_end_of_a_text_is_known_by_name_or_else_by_the_files_first_stop_id(t
     settings.write_text('{"eos_token": "</s>"}')
     with pytest.raises(InputError, match="expected an eos_token that the tokenizer knows"):
         Tokenizer.from_pretrained(tmp_path, 600)
+    settings.write_text('{"eos_token": null}')
+    for no_id in (-1, 600, 10**20):
+        (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": no_id}))
+        with pytest.raises(InputError, match="expected an eos_token that the tokenizer knows"):
+            Tokenizer.from_pretrained(tmp_path, 600)
 
 
 TEMPLATE = (
@@ -348,6 +354,13 @@ TEMPLATES = {
     "{% endfor %}{{ ns.n }}{{ bos_token }}{{ pad_token }}",
     "tools": "{% if tools is none and not documents %}{{ messages[-1]['content'] }}{% endif %}",
 }
+
+
+def test_a_template_tells_one_date_past_midnight(monkeypatch):
+    template = compile_template("{{ strftime_now('%Y') }}")
+    this_year = template.render()
+    monkeypatch.setattr(support.tokenizer, "datetime", None)  # it is asked once
+    assert template.render() == this_year and this_year.startswith("20")
 
 
 # What the templates of published checkpoints do, written from memory and shortened.

@@ -20,6 +20,7 @@ import augment
 import coldstart
 import eval
 import rollout
+import tapo_loss
 import train
 from augment import (
     Construction,
@@ -265,8 +266,29 @@ def test_a_small_learning_rate_moves_almost_every_weight(learned, tmp_path):
 def test_several_updates_from_one_batch_clip(learned, tmp_path):
     (once,) = take_steps(make_run(learned, tmp_path / "a"), 1)
     (thrice,) = take_steps(make_run(learned, tmp_path / "b", updates=3, lr=3e-2), 1)
-    assert once["clip_low_share"] == once["clip_high_share"] == 0.0  # the ratio is 1 on policy
+    assert "clip_low_share" not in once and "clip_high_share" not in once  # the ratio is 1
     assert thrice["clip_low_share"] > 0 and thrice["clip_high_share"] > 0
+
+
+def test_the_clip_is_measured_where_it_can_act(learned, tmp_path, monkeypatch):
+    """The first pass, in which every ratio is 1, halved the share of two updates."""
+    shares = []
+    surrogate = tapo_loss.clipped_surrogate
+
+    def recorded(logp, old_logp, advantages, clip_low, clip_high):
+        losses, clipped = surrogate(logp, old_logp, advantages, clip_low, clip_high)
+        shares.append(clipped)
+        return losses, clipped
+
+    monkeypatch.setattr(tapo_loss, "clipped_surrogate", recorded)
+    settings = {"updates": 2, "lr": 3e-2, "algo": "grpo", "micro_tokens": 100_000}
+    run = make_run(learned, tmp_path, questions=8, **settings)
+    (metrics,) = take_steps(run, 1)
+    first, second = shares
+    assert not first.any()
+    tokens = metrics["length"] * 64  # of all answers, some of which have no advantage
+    share = metrics["clip_low_share"] + metrics["clip_high_share"]
+    assert share > second.sum().item() / tokens > 0
 
 
 @pytest.mark.parametrize(
@@ -529,7 +551,7 @@ def test_a_run_leaves_what_it_promises(learned, tmp_path, monkeypatch, capsys):
     logged = read_lines(folder / "metrics.jsonl")
     assert stages_of(logged) == [("eval", 0), ("rl", 1), ("rl", 2), ("eval", 2)]
     names = "reward right_share eligible_share truncated_share length entropy kl grad_norm"
-    names += " clip_low_share clip_high_share ots_weight mismatch tokens_generated"
+    names += " ots_weight mismatch tokens_generated"
     names += " parse_share prefix_share left_at"
     for name in names.split():
         assert isinstance(logged[1][name], float | int), name
@@ -832,6 +854,20 @@ def test_a_finished_run_goes_on_where_more_steps_are_asked_for(
     run_cli(monkeypatch, capsys, train.main, "--out", folder, "--resume", "--steps", 2)
     stages = [("eval", 0), ("rl", 1), ("eval", 1), ("rl", 2), ("eval", 2)]
     assert stages_of(read_lines(folder / "metrics.jsonl")) == stages
+
+
+def test_a_run_that_lost_what_was_measured_before_rl_is_not_resumed(
+    learned, tmp_path, monkeypatch, capsys
+):
+    """The policy of the checkpoint was measured then, and stood in the table as "before RL"."""
+    given = flags(learned, tmp_path / "run", steps=1)
+    assert run_cli(monkeypatch, capsys, train.main, *given)[0] == 0
+    metrics = tmp_path / "run/metrics.jsonl"
+    metrics.unlink()
+    given = ("--out", tmp_path / "run", "--resume", "--steps", 2)
+    code, _, err = run_cli(monkeypatch, capsys, train.main, *given)
+    assert code == 2 and f"error: {metrics}: expected what was measured before" in err
+    assert not metrics.exists()
 
 
 def test_other_questions_are_refused_by_name_when_a_run_is_resumed(
