@@ -501,29 +501,14 @@ def train(run: Run, checkpoint: Path) -> None:
     print_outcome(run, before, after)
 
 
-WARNING_STEPS = 5  # after which too few constructions are warned of
-TOO_FEW = (
-    "fewer than one pair in ten gave a trajectory whose diagnosis names a number of the step "
-    "before it, or one that only the right answer has. The others are trained on too, but hardly "
-    "say what is wrong: TAPO then costs more than GRPO and teaches little else. Without pairs, no "
-    "question was eligible (eligible_share in metrics.jsonl: --n-pos right and --n-neg wrong "
-    "answers), the answers were cut off (truncated_share), or with --synthesis assisted the right "
-    "ones showed nothing new before their result. With pairs, see `refused` there and "
-    "the replies in samples.jsonl, and try a cold start with more examples, another --synthesis or "
-    "a stronger --model"
-)
-
-
 def warn_of_few_constructions(run: Run) -> None:
     """Say once that hardly any diagnosis is concrete, as soon as a few steps show it."""
     is_tapo = run.settings.algo == "tapo" and run.settings.reconstruction == "prefix"
-    if run.has_warned or not is_tapo:
-        return
-    counts = metrics.counts_of_steps(run.folder.logged("rl")[-WARNING_STEPS:])
-    useful = counts["with a concrete diagnosis"]
-    if counts["steps"] == WARNING_STEPS and useful < max(counts["pairs"], 1) / 10:
-        note(f"{metrics.format_counts(counts)}: {TOO_FEW}")
-        run.has_warned = True
+    if is_tapo and not run.has_warned:
+        warning = metrics.warning_of_few(run.folder.logged("rl"))
+        if warning:
+            note(warning)
+            run.has_warned = True
 
 
 def problems_of_step(problems: list[Problem], settings: Settings, step: int) -> list[Problem]:

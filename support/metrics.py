@@ -144,6 +144,29 @@ def counts_of_steps(records: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return counts
 
 
+WARNING_STEPS = 5  # after which too few constructions are warned of
+TOO_FEW = (
+    "fewer than one pair in ten gave a trajectory whose diagnosis names a number of the step "
+    "before it, or one that only the right answer has. The others are trained on too, but hardly "
+    "say what is wrong: TAPO then costs more than GRPO and teaches little else. Without pairs, no "
+    "question was eligible (eligible_share in metrics.jsonl: --n-pos right and --n-neg wrong "
+    "answers), the answers were cut off (truncated_share), or with --synthesis assisted the right "
+    "ones showed nothing new before their result. With pairs, see `refused` there and "
+    "the replies in samples.jsonl, and try a cold start with more examples, another --synthesis or "
+    "a stronger --model"
+)
+
+
+def warning_of_few(records: Sequence[Mapping[str, Any]]) -> str:
+    """What to say where fewer than one in ten of the pairs of the last steps gave a concrete
+    diagnosis; "" where all is well, or too early to tell. records: the steps of RL so far."""
+    counts = counts_of_steps(records[-WARNING_STEPS:])
+    useful = counts["with a concrete diagnosis"]
+    if counts["steps"] < WARNING_STEPS or useful >= max(counts["pairs"], 1) / 10:
+        return ""
+    return f"{format_counts(counts)}: {TOO_FEW}"
+
+
 def fidelity(constructions: Sequence[Construction]) -> dict[str, float | None]:
     """How faithful the constructions to built-in problems are, whose first wrong line is known.
 
