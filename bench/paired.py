@@ -29,6 +29,7 @@ MEASURES = {
 OF_STEPS = {
     "ots_weight_turn": (f"weight that OTS gives the turn, last {LAST_STEPS} steps", 1, 3),
     "ref_right_share": (f"right constructions, %, last {LAST_STEPS} steps", 100, 1),
+    "grad_norm_ref": (f"gradient norm of lambda L_ref, last {LAST_STEPS} steps", 1, 3),
     "ref_flat_share": (f"groups G_ref of equal rewards, %, last {LAST_STEPS} steps", 100, 1),
 }
 

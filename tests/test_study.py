@@ -232,8 +232,9 @@ def test_the_tables_of_the_worked_ablation_are_those_of_its_runs():
 
     runs = ROOT / "results" / "ablation"
     guide = (runs / "README.md").read_text(encoding="utf-8")
-    assert comparison(runs / "turn", runs / "ots") in guide
-    assert comparison(runs / "turn-sampled", runs / "sampled") in guide
+    pairs = "turn ots, turn-sampled sampled, ots grpo, hot ots, hot-light ots".split(", ")
+    for changed, baseline in map(str.split, pairs):
+        assert comparison(runs / changed, runs / baseline) in guide
 
 
 # ---------------------------------------------------------------- bench/constructions.py
