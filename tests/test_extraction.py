@@ -78,6 +78,10 @@ TAGS = [
 
 SHOWN = [
     ("<think>\\boxed{3}</think>\\boxed{4}", "4"),
+    ("<thinking>\\boxed{3}</thinking>\\boxed{4}", "4"),
+    ("20+7 = 27\n#### 27 Dollars", "27 Dollars"),
+    ("#### 2 Add\nNow 20+7.\n#### 27 Apples.", "27 Apples"),
+    ("So \\boxed{31}. Let me try it with x = 2: it fits.", "31"),
     ("\\boxed{3}</think>The answer is 4", "4"),
     ("<think>a</think>no<think>b</think>The answer is 4", "4"),
     ("The answer is 4<|endoftext|>The answer is 5", "4"),
@@ -291,6 +295,15 @@ BOLD = [
 
 # Nothing here is stated as the answer.
 MISSING = [
+    "<thinking>\\boxed{31}</thinking>",
+    "<thinking>\\boxed{31}",
+    "Thus \\boxed{31}. Let me try again. 40 - 11 = 29.",
+    "\\boxed{31}. Let's start over: 40 - 11 = 29.",
+    "\\boxed{31}. I take that back.",
+    "The answer is 31. Ignore the above.",
+    "\\boxed{31}\nThat's not it.",
+    "\\boxed{31}. That is a mistake.",
+
     "", " ", "\n", "\x00\x01", "No idea.", "2 + 2 = 4", "\\boxed", "I ate 3 of the 5.",
     "The answer is", "The answer is ", "The answer:", "Answer:\n\n", "The answer is **", "A:",
     "The answer is $$\n42", "The answer is not 42.", "The answer is clearly not 42.",

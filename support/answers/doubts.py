@@ -30,6 +30,7 @@ SECOND_THOUGHTS = (
     r"wait(?=[ \t]*(?:[,.:!?—–]|no\b|a (?:minute|moment|second)\b|let\b|I\b|that\b|$))",
     r"(?:hold|hang) on\b|w?h?oops\b|scratch that\b|never ?mind\b|my bad\b|not quite\b",
     r"on second thoughts?\b|or rather\b|I mean\b|correction:|corrected (?:final )?answer\b",
+    r"I take (?:that|it) back\b|(?:ignore|disregard) (?:the above|that|this)\b",
     r"no, (?:it|that|the)\b|nope\b|(?<=\n)incorrect[.!]|(?:I|we) (?:was|were) wrong\b",
     # "42 — no, 43"; "Is that right? No. It should be 43"
     r"(?<=[—–-] )no, [$\d]|no[.!](?=\s+(?:it should be|the (?:\w+ )?answer is)\b)",
@@ -48,8 +49,10 @@ SECOND_THOUGHTS = (
     r"re-?(?:check|calculat|comput|do|evaluat|examin|count)ing\b|revised(?: answer)?:",
     r"(?:the|my) (?:correct|revised|actual) (?:value|result|total|number|amount|count)(?: is\b|:)",
     r"so (?:it|that|the (?:\w+ )?\w+)(?:(?:['’]s| is) actually| should be| must be)(?=\W{1,5}\d)",
-    # "Let me redo this", "Upon re-evaluation"; but not "Let me check", "Upon rearranging"
-    r"let(?:['’]s| me| us) (?:re-?(?:do|calculate|compute|consider)|correct (?:that|this|my))\b",
+    # "Let me redo this", "Let me try again", "Upon re-evaluation"; but not "Let me check", "Upon
+    # rearranging"
+    r"let(?:['’]s| me| us) (?:re-?(?:do|calculate|compute|consider)|correct (?:that|this|my)"
+    r"|try (?:(?:that|this|it) )?again|start (?:over|again))\b",
     r"upon (?:re-?(?:check|examin|evaluat|calculat|consider|view)|closer|further)",
 )
 # "42, but that is wrong", "42. My answer is wrong", "42, which is not one of the options". Only in
@@ -57,7 +60,7 @@ SECOND_THOUGHTS = (
 # 41. That is wrong" speaks of another answer.
 THAT_IS_WRONG = (
     r"\b(?:that|this|which|(?:that|this|my|our|the)(?: above| previous)? (?:answer|result))"
-    rf"(?:(?:['’]s| is| was) (?:clearly )?{WRONG}"
+    rf"(?:(?:['’]s| is| was) (?:clearly )?(?:{WRONG}|a mistake)"
     r"|(?: isn['’]t| can['’]?t be| cannot be) (?:right|correct)"
     r"|(?: is not (?:an|one of the)| does(?:n['’]t| not) match (?:any|the)) (?:option|choice)s?)"
     r"\b(?! if\b)"
@@ -74,7 +77,7 @@ ANSWER_IS_WRONG = (
     rf"(?:\A|[.!?\n])[ \t$*)}}\]]{{0,9}}{LEADS}(?:"
     r"(?:(?:so|therefore|thus|hence),? )?(?:the|this|that|my|our)(?: above| previous| initial)?"
     rf"(?: final)? answer(?: above)? (?:is|was|must be) {WRONG}\b(?! if\b)"
-    r"|(?:this|that|it) is not (?:the|our|my) (?:final )?answer\b"
+    r"|(?:this|that|it) is not (?:the|our|my) (?:final )?answer\b|that(?:['’]s| is) not it\b"
     r"|the (?:question|problem) asks for\b)"
 )
 REASONLESS = r"(?:(?!\b(?:because|since|would|otherwise|not)\b)[^.!?\n(])"

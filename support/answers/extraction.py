@@ -38,6 +38,10 @@ from support.answers.words import MAGNITUDES, NUMBER_WORDS
 MAX_STATEMENT = 300  # characters after a mark that are looked at
 AROUND_A_NUMBER = " \t\n.,!$*()\\"  # signs that can stand around one that stands alone
 
+# Thinking, in the tags of the checkpoints that think.
+THINKING = re.compile("<think(?:ing)?>")
+THOUGHT = re.compile("</think(?:ing)?>")
+
 # The end of a turn, "The answer is 4.<|im_end|>", or the beginning of the user's. At the start of a
 # text it ends nothing.
 END = re.compile(
@@ -71,10 +75,11 @@ VALUE = re.compile(START, re.IGNORECASE)
 # The marks of an answer in words. STATED finds them all; its group is the first character of what
 # follows, and is empty for "the wrong answer is 41" (DENIED), which states no answer.
 #
-# "#### 42", as the solutions of GSM8K end, and "#### yes" on the last line; but not the headings
-# "#### 2. Add" and "#### 2 Add".
+# "#### 42", as the solutions of GSM8K end, "#### 42 Eggs" and "#### yes" on the last line; but not
+# the headings "#### 2. Add" and "#### 2 Add": a noun in the plural is none.
 HASHES = (
-    r"(?<!#)####(?!#)[ \t*_]*(?!\(?\d[\d.]*(?:[.):][ \t]+\w|[ \t]+(?-i:[A-Z][a-z])))"
+    r"(?<!#)####(?!#)[ \t*_]*"
+    r"(?!\(?\d[\d.]*(?:[.):][ \t]+\w|[ \t]+(?-i:[A-Z][a-z])(?![a-z]*s[.!*_]*\Z)))"
     rf"(?={START}|[a-z]+(?: [a-z]+)?[.!*_]*\Z)"
 )
 # "The answer is 42", "**Answer:** 42", "The answer to the question is 42", "comes to 42".
@@ -273,8 +278,8 @@ def visible(text: str) -> str:
     ''
     """
     turn = END.split(text, maxsplit=1)[0]
-    shown = turn.rpartition("</think>")[2]
-    if "<think>" in shown:
+    shown = THOUGHT.split(turn)[-1]
+    if THINKING.search(shown):
         return ""
     return shown.strip()
 

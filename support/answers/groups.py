@@ -181,8 +181,10 @@ class Cursor:
         return part.kind == "sign" and part.text in signs
 
     def starts_a_factor(self) -> bool:
-        r"""Whether a product goes on without a sign: 2x, 2(3), 2\sqrt3; but not 1 2 or 1{0}."""
+        r"""Whether a product goes on without a sign: 2x, 2(3), 2\sqrt3, 3!5!; not 1 2 or 1{0}."""
         part = self.peek()
+        if part.kind == "number":
+            return self.peek(-1).text == "!" and self.peek(1).text == "!"
         if isinstance(part, Group):
             is_number = part.text == "{" and bool(part.parts) and part.parts[0].kind == "number"
             return not is_number

@@ -8,6 +8,7 @@ the count has a bound (Work), so no answer can take long.
 Called by values.py, grammar.py and comparison.py.
 """
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -285,8 +286,8 @@ def points(letters: tuple[str, ...], is_wide: bool, digits: int) -> list[dict[st
 
     At the first point all letters are positive, at the second negative; then each is negative
     alone; then all are whole numbers. Where sizes and rounding play a part (is_wide), they are
-    large, too, and whole numbers of many remainders: 5040 is a multiple of 1 to 10. Without letters
-    there is one point.
+    large, too, and whole numbers of many remainders: 5040 is a multiple of 1 to 10, MULTIPLE one of
+    1 to 31. Without letters there is one point.
     """
     if len(letters) > MAX_LETTERS:
         raise Unread("too many letters")
@@ -301,7 +302,7 @@ def points(letters: tuple[str, ...], is_wide: bool, digits: int) -> list[dict[st
     primes = zip(letters, PRIMES, strict=False)
     found.append({letter: CONTEXT.mpf(prime) for letter, prime in primes})
     if is_wide:
-        for scale in (30, 400, 10_000):
+        for scale in (30, 400, 10_000, 10**8):
             for negative in (set(), everywhere):
                 point = point_of(letters, negative, scale)
                 found.append({letter: scale * value for letter, value in point.items()})
@@ -309,9 +310,13 @@ def points(letters: tuple[str, ...], is_wide: bool, digits: int) -> list[dict[st
             step = 5 + number % 7  # between the letters
             places = enumerate(letters)
             found.append({letter: CONTEXT.mpf(number + step * i) for i, letter in places})
+        for less in (0, 1):
+            places = enumerate(letters, start=1)
+            found.append({letter: CONTEXT.mpf(MULTIPLE * i - less) for i, letter in places})
     return found
 
 
+MULTIPLE = math.lcm(*range(1, 32))
 PRIMES = (17, 19, 23, 29, 31, 37, 41, 43)
 
 

@@ -25,8 +25,8 @@ from support.answers.values import Node
 def name_of(parts: list[Part]) -> str:
     r"""The name that a left side is, or an empty string.
 
-    Names are x, a_3, AB, f(2), P(X=3), \sin A, \angle ABC, |AB|, A:B, NO/BO, (p, q) and words.
-    x^2, 2x and a+b are none.
+    Names are x, x', a_3, AB, f(2), f'(2), f^{-1}(2), P(X=3), \sin A, \angle ABC, |AB|, A:B, NO/BO,
+    (p, q) and words. x^2, 2x and a+b are none.
     """
     if len(parts) == 1 and isinstance(parts[0], Group):
         return name_of_group(parts[0])
@@ -38,8 +38,9 @@ def name_of(parts: list[Part]) -> str:
             return joined_names(pieces, sign)
     if parts and parts[0].kind == "function":
         return name_of_application(parts)
-    if is_application(parts):
-        return parts[0].text + full_text(parts[1])
+    function = without_marks(parts)
+    if is_application(function):
+        return "".join(full_text(part) for part in parts)
     return plain_name(parts)
 
 
@@ -74,6 +75,15 @@ def name_of_application(parts: list[Part]) -> str:
     return "".join(full_text(part) for part in parts) if is_named else ""
 
 
+def without_marks(parts: list[Part]) -> list[Part]:
+    """f(2) for f'(2), f''(2) and f^{-1}(2)."""
+    if len(parts) < 3:
+        return parts
+    head, *marks, argument = parts
+    texts = "".join(full_text(mark) for mark in marks)
+    return [head, argument] if texts in ("'", "''", "^(-1)") else parts
+
+
 def is_application(parts: list[Part]) -> bool:
     """f(2), P(X=3), f(f(2)) and V(r); but not x(y), nor n(n+1), a product."""
     if len(parts) != 2:
@@ -101,7 +111,7 @@ def plain_name(parts: list[Part]) -> str:
             names.append(part.text)
         elif part.text == "_" and names and rest:
             names.append(subscript(rest.pop(0)))
-        elif part.kind in ("letter", "word"):
+        elif part.kind in ("letter", "word") or (part.text == "'" and names):
             names.append(part.text)
         elif part.text == "{" and (inner := plain_name(inside(part))):
             names.append(inner)

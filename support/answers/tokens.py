@@ -64,13 +64,17 @@ RESPELLED: list[tuple[str, Any]] = [
     # Words with full stops: 4:30 p.m., Rs. 20, 12 sq. units, 12 ft. long.
     (r"\b([aApP])\.? ?[mM]\.(?![A-Za-z])", r"\1m"),
     (r"(?<=:[0-5][0-9])([aApP][mM])\b", r" \1"),  # 4:30pm
+    # 5 PM is 5:00 PM
+    (r"(?<![0-9:.])([0-9]{1,2})(?= ?(?:\\(?:text|mathrm) ?\{ ?)?[aApP][mM]\b)", r"\1:00 "),
+    (r"\bUS ?(?=\\?\$)", ""),  # US$5
+    (r"\\pmod ?([0-9]+)", r"\\pmod{\1}"),
     (r"(?<=[0-9]) (mm|cm|m|km|ft)([23])\b", r" \\text{\1}^\2"),  # 12 cm2
     (r"\b(Rs|sq|cu|approx|ft|in|oz|lbs?|cm|mi|yd|hrs?|mins?|secs?)\.(?=\s|$)", r"\1 "),
     # 18 dollars a day are 18 dollars per day.
     (r" an? (?=(?:second|minute|hour|day|week|month|year|piece|pound|gallon|mile)\b)", " per "),
     # 12^{\text{th}} is 12th; 30^\circ and 30^{\circ} are 30°, and 20°C is 20° Celsius.
     (r"(?<=[0-9])\^ ?\{? ?(?:\\(?:text|mathrm) ?\{ ?(st|nd|rd|th) ?\}|\{?(th)) ?\}?", r"\1\2"),
-    (r"\^ ?\{? ?\\circ(?![A-Za-z]) ?\}?|º", "°"),
+    (r"\^ ?\{? ?\\circ(?![A-Za-z]) ?\}?|º|(?<=[0-9])\^ ?(?:o(?![A-Za-z])|\{ ?o ?\})", "°"),
     ("℃", "°C"),
     (r"° ?\\(?:text|mathrm) ?\{ ?([CF]) ?\}", r"°\1"),
     (r"° ?([CF])(?![A-Za-z])", lambda m: {"C": "° Celsius", "F": "° Fahrenheit"}[m[1]]),

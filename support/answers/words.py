@@ -167,8 +167,7 @@ UNITS = table("""
     mg: milligram milligrams
     g: gram grams
     kg: kilogram kilograms kgs
-    pound: pounds
-    lb: lbs
+    pound: pounds lb lbs
     £: GBP
     oz: ounce ounces
     s: sec secs second seconds
