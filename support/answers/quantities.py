@@ -252,9 +252,9 @@ def unit_of(parts: list[Part], currency: str) -> str:
     if not parts:
         return currency
     cursor = Cursor(parts)
-    # \$18 per day, \$18 on apples: of the currency in front
-    is_in_front = is_per(cursor) or bool(currency and cursor.word() in words.PLACES)
-    unit = currency if is_in_front else simple_unit(cursor)
+    # \$18 per day, \$18 on apples: of the currency in front; 18 for Tom: of none
+    is_place = cursor.word() in words.PLACES and (bool(currency) or cursor.word() != "in")
+    unit = currency if is_place or is_per(cursor) else simple_unit(cursor)
     skip_contents(cursor)
     if currency and unit != currency:
         raise Unread("two units")
@@ -263,7 +263,7 @@ def unit_of(parts: list[Part], currency: str) -> str:
         while cursor.word() in ("a", "an", "each"):
             cursor.take()
         unit += "/" + simple_unit(cursor)
-    if cursor.rest() or not unit:
+    if cursor.rest() or not (unit or is_place):
         raise Unread("words after a value that are no unit")
     return words.SPEEDS.get(unit, unit)
 
@@ -311,7 +311,8 @@ def counted(word: str, cursor: Cursor) -> str:
 
 
 def skip_contents(cursor: Cursor) -> None:
-    """2 cups of flour, 18 apples in the basket: what stands after "of" and "in" is not the unit."""
+    """2 cups of flour, 18 apples in the basket, 18 students with glasses: what stands after "of",
+    "in" and "with" is not the unit."""
     if cursor.word() in words.PLACES | {"of"} and is_counted(cursor.word(1)):
         cursor.take()
         while is_counted(cursor.word()):
