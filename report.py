@@ -37,10 +37,12 @@ def write_page(folders: list[Path], out: Path, watch: bool) -> list[RunLog]:
 
 
 def wait_for_first_lines(folders: list[Path]) -> None:
-    """A run that has begun, but has logged nothing yet, is waited for."""
+    """Wait for a run that has begun but has logged nothing yet, while it writes other files."""
     for folder in folders:
-        has_begun = (folder / "config.json").is_file()
-        while has_begun and not (folder / "metrics.jsonl").is_file():
+        while (folder / "config.json").is_file() and not (folder / "metrics.jsonl").is_file():
+            written_at = max(path.stat().st_mtime for path in folder.iterdir())
+            if time.time() - written_at > 60 * QUIET_MINUTES:
+                break
             time.sleep(SECONDS)
 
 

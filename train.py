@@ -300,9 +300,7 @@ def add_gradients(
         loss.backward()
         loss_sum += loss.item()
         if not is_first_pass:
-            can_clip = mask * (advantages != 0)  # (B, T)
-            means.add("clip_low_share", clipped & (advantages < 0), can_clip)
-            means.add("clip_high_share", clipped & (advantages > 0), can_clip)
+            measure_clip(clipped, advantages, mask, means)
     return loss_sum
 
 
@@ -330,6 +328,13 @@ def weights_of(parts: Tensor | None, logp: Tensor, entropy: Tensor, settings: Se
     if not settings.train_prefix:
         weights = weights.masked_fill(parts == tapo_loss.PREFIX, 0.0)
     return weights
+
+
+def measure_clip(clipped: Tensor, advantages: Tensor, mask: Tensor, means: metrics.Means) -> None:
+    """The share of tokens whose ratio is clipped, of those that have an advantage."""
+    can_clip = mask * (advantages != 0)  # (B, T)
+    means.add("clip_low_share", clipped & (advantages < 0), can_clip)
+    means.add("clip_high_share", clipped & (advantages > 0), can_clip)
 
 
 def measure_mismatch(micro: MicroBatch, mask: Tensor, means: metrics.Means) -> None:
@@ -364,8 +369,8 @@ def kl_to_start(
     answers, spread over all questions."""
     if start_model is None or not settings.kl_rows:
         return None
-    every = max(len(sampled) // settings.kl_rows, 1)
-    chosen = sampled[::every][: settings.kl_rows]
+    rows = min(settings.kl_rows, len(sampled))
+    chosen = [sampled[i * len(sampled) // rows] for i in range(rows)]
     scored = score(start_model, chosen, settings.temperature, settings.micro_tokens)
     start_logp = torch.tensor([x for logprobs in scored for x in logprobs])
     logp = torch.tensor([x for t in chosen for x in t.logprobs])
@@ -469,7 +474,7 @@ def train(run: Run, checkpoint: Path) -> None:
     state = run.folder.restore(checkpoint, run.policy.model, [optimizer], needed)
     run.tokens_generated = state["tokens_generated"]
     steps_made = step_of(checkpoint)
-    if steps_made and not run.folder.logged("eval"):
+    if steps_made and not any(record["step"] == 0 for record in run.folder.logged("eval")):
         where = run.folder.path / "metrics.jsonl"
         expected = "what was measured before the first step"
         raise InputError(f"{where}: expected {expected}, found nothing; --resume needs all logs")
@@ -565,6 +570,7 @@ def open_run(settings: Settings) -> tuple[Run, Path | None]:
     folder = RunFolder(settings.out)
     resumed = None
     if settings.resume:
+        folder.lock()
         resumed = folder.checkpoint_to_resume(settings.steps)
     else:
         folder.refuse_if_used()
@@ -576,7 +582,6 @@ def open_run(settings: Settings) -> tuple[Run, Path | None]:
     check([problem.question for problem in held_out], context, settings.eval_data or settings.data)
     with folder.guard():
         folder.make(settings.resume)
-        folder.lock()
         folder.drop_logged_after(resumed)
         folder.write_settings(asdict(settings))
         folder.track = tracker(settings.track, folder.path, asdict(settings))

@@ -5,6 +5,7 @@ Called by train.py, eval.py, rollout.py and the other files that can be run as a
 
 import argparse
 import io
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -34,6 +35,9 @@ def run_main(main: Callable[[], None]) -> None:
     usual = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
+    except BrokenPipeError:  # of "| head", which has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

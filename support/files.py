@@ -75,11 +75,11 @@ def read_portions(
 
 def write_text(path: Path, text: str) -> None:
     """Write under a temporary name, then rename: a reader never sees half a file. What is no file,
-    such as /dev/stdout, is written to as it is."""
-    path = path.resolve()  # where it is a link, what it points to
+    a pipe or a device, is written to as it is."""
     if path.exists() and not path.is_file():
         path.write_text(text, encoding="utf-8")
         return
+    path = Path(os.path.realpath(path))  # where it is a link, what it points to
     temporary = path.with_name(path.name + ".tmp")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)

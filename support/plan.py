@@ -273,7 +273,9 @@ def disk_bytes(settings: Settings, config: ModelConfig) -> int:
     """The most that the checkpoints of a run take: step-0 is weights alone, the others have the two
     moments of AdamW beside them."""
     weights = Sizes(config, "cpu").weights
-    newest = settings.keep or settings.steps  # --keep 0: perhaps one after every step
+    every_step = settings.save_minutes or settings.eval_every  # perhaps
+    made = settings.steps if every_step else math.ceil(settings.steps / settings.save_every)
+    newest = settings.keep or made
     whole = newest + 2  # and the best one, and one that is being written
     return weights + whole * 3 * weights
 

@@ -67,6 +67,7 @@ class RunFolder:
         except OSError as error:
             message = f"--out: expected a folder that can be made, found {self.path} ({error})"
             raise InputError(message) from None
+        self.lock()
         self.remove_temporary()
 
     def lock(self) -> None:

@@ -422,6 +422,12 @@ def test_watching_waits_for_the_first_line_of_a_run(tmp_path, monkeypatch, capsy
     code, _, _ = run_cli(monkeypatch, capsys, report.main, run, "--watch")
     assert code == 0 and pauses == [20, 20, 20] and (run / "page.html").is_file()
 
+    (run / "metrics.jsonl").unlink()  # a run that died before its first line
+    for path in run.iterdir():
+        os.utime(path, (time.time() - 3600, time.time() - 3600))
+    assert run_cli(monkeypatch, capsys, report.main, run, "--watch")[0] == 2
+    assert len(pauses) == 3
+
 
 @pytest.mark.parametrize("flags", [[], ["--watch"]])
 def test_a_run_that_was_killed_is_not_watched_for_ever(tmp_path, monkeypatch, capsys, flags):

@@ -169,6 +169,8 @@ def test_the_disk_is_counted_for_all_checkpoints_that_there_can_be_at_once():
     assert disk_bytes(Settings(keep=2), small_config()) == weights + 4 * 3 * weights
     every = Settings(keep=0, steps=100, save_every=10)  # and by --save-minutes, and the best
     assert disk_bytes(every, small_config()) == weights + 102 * 3 * weights
+    by_steps = Settings(keep=0, steps=100, save_every=10, save_minutes=0)
+    assert disk_bytes(by_steps, small_config()) == weights + 12 * 3 * weights
 
 
 def test_a_disk_that_is_too_small_is_said_before_the_start(tmp_path):

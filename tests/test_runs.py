@@ -65,14 +65,18 @@ sys.stdin.read()
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
     """A job that was queued twice wrote every step into the logs twice."""
-    run = new_run(tmp_path)
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
     command = [sys.executable, "-c", TRAINS_THERE, str(run.path)]
     project = Path(__file__).parents[1]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=project, **pipes) as other:
         assert other.stdout.readline() == "locked\n"
-        with pytest.raises(InputError, match="expected no other process, found one that trains"):
-            run.lock()
+        (run.path / "config.json.tmp").write_text("{")  # what the other is writing
+        for refused in (run.lock, lambda: run.make(resume=True)):
+            with pytest.raises(InputError, match="expected no other process, found one that"):
+                refused()
+        assert (run.path / "config.json.tmp").exists()
         other.kill()
     run.lock()  # a process that is gone, however it went, holds nothing
     run.lock()  # nor does this process stand in its own way

@@ -360,9 +360,11 @@ def test_the_kl_is_measured_on_answers_spread_over_all_questions(learned):
         # all but the first, third, fifth and seventh come from another policy
         answer.logprobs = [x - number % 2 for x in scored[number]]
     measured = {}
-    for rows in (4, 8):
+    for rows in (3, 4, 8, 99):
         measured[rows] = train.kl_to_start(model, answers, Settings(kl_rows=rows))
     assert measured[4] == pytest.approx(0, abs=1e-6)
+    assert measured[3] == pytest.approx((math.e - 2) / 3, abs=1e-5)  # the first, third and sixth
+    assert measured[99] == measured[8]
     assert measured[8] == pytest.approx(0.5 * (math.e - 2), abs=1e-5)  # e^1 - 1 - 1 on half
 
 

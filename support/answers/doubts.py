@@ -30,7 +30,7 @@ SECOND_THOUGHTS = (
     r"wait(?=[ \t]*(?:[,.:!?—–]|no\b|a (?:minute|moment|second)\b|let\b|I\b|that\b|$))",
     r"(?:hold|hang) on\b|w?h?oops\b|scratch that\b|never ?mind\b|my bad\b|not quite\b",
     r"on second thoughts?\b|or rather\b|I mean\b|correction:|corrected (?:final )?answer\b",
-    r"I take (?:that|it) back\b|(?:ignore|disregard) (?:the above|that|this)\b",
+    r"I take (?:that|it) back\b|(?:ignore|disregard) (?:the above|that|this)\b(?! if\b)",
     r"no, (?:it|that|the)\b|nope\b|(?<=\n)incorrect[.!]|(?:I|we) (?:was|were) wrong\b",
     # "42 — no, 43"; "Is that right? No. It should be 43"
     r"(?<=[—–-] )no, [$\d]|no[.!](?=\s+(?:it should be|the (?:\w+ )?answer is)\b)",
@@ -52,7 +52,7 @@ SECOND_THOUGHTS = (
     # "Let me redo this", "Let me try again", "Upon re-evaluation"; but not "Let me check", "Upon
     # rearranging"
     r"let(?:['’]s| me| us) (?:re-?(?:do|calculate|compute|consider)|correct (?:that|this|my)"
-    r"|try (?:(?:that|this|it) )?again|start (?:over|again))\b",
+    r"|try (?:(?:that|this|it) )?again|start over)\b",
     r"upon (?:re-?(?:check|examin|evaluat|calculat|consider|view)|closer|further)",
 )
 # "42, but that is wrong", "42. My answer is wrong", "42, which is not one of the options". Only in

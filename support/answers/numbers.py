@@ -361,11 +361,14 @@ class Look:
     ) -> Sample:
         evaluation = Evaluation(point, self.digits, work)
         try:
-            return Sample(evaluation.value(expression), evaluation.range)
+            value = evaluation.value(expression)
         except Unread:
             if is_needed or work.spent > MAX_WORK:
                 raise
             return Sample(None, 0)
+        if evaluation.range > MAX_RANGE and not is_needed:  # x^20 at a very large x
+            return Sample(None, 0)
+        return Sample(value, evaluation.range)
 
     def pairs(self, a: sympy.Expr, b: sympy.Expr, work: Work) -> list[tuple[Sample, Sample]]:
         """The samples of two expressions at the points where both have a value."""

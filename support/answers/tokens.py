@@ -64,8 +64,8 @@ RESPELLED: list[tuple[str, Any]] = [
     # Words with full stops: 4:30 p.m., Rs. 20, 12 sq. units, 12 ft. long.
     (r"\b([aApP])\.? ?[mM]\.(?![A-Za-z])", r"\1m"),
     (r"(?<=:[0-5][0-9])([aApP][mM])\b", r" \1"),  # 4:30pm
-    # 5 PM is 5:00 PM
-    (r"(?<![0-9:.])([0-9]{1,2})(?= ?(?:\\(?:text|mathrm) ?\{ ?)?[aApP][mM]\b)", r"\1:00 "),
+    # 5:00 PM is 5 PM, and 5:00 is 5.
+    (r"^([0-9]{1,2}):00(?= ?(?:\\(?:text|mathrm) ?\{ ?)?(?:[aApP][mM])? ?\}?$)", r"\1"),
     (r"\bUS ?(?=\\?\$)", ""),  # US$5
     (r"\\pmod ?([0-9]+)", r"\\pmod{\1}"),
     (r"(?<=[0-9]) (mm|cm|m|km|ft)([23])\b", r" \\text{\1}^\2"),  # 12 cm2

@@ -245,7 +245,7 @@ COMPARED = {"more": "more", "fewer": "less", "less": "less"}
 
 # "18 apples in the basket", "18 dollars on Monday", "18 students with glasses": such a word begins
 # where, when and of whom that is said. (After a number "in" is an inch.)
-PLACES = {"in", "on", "at", "for", "with", "who", "before", "during", "after"}
+PLACES = {"in", "on", "at", "for", "with", "who"}
 
 # Words that are never what is counted, for after a number they make another value of it, or none:
 # "5 over x", "3 groups of four", "4 March". Where no rule reads such a word, the answer is not
